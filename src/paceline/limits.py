@@ -26,6 +26,13 @@ _UNIT_NAMES: Final[dict[str, str]] = {
     **dict.fromkeys(("d", "day", "days"), "d"),
     **dict.fromkeys(("w", "week", "weeks"), "w"),
 }
+_PERIOD_FORMS: Final = (
+    ("week", "w", 604800),
+    ("day", "d", 86400),
+    ("hour", "h", 3600),
+    ("min", "min", 60),
+    ("s", "s", 1),
+)
 _MIN_PERIOD: Final = 0.001
 _MAX_PERIOD: Final = 366 * 86400.0
 _NUMBER: Final = r"[0-9]{1,15}(?:\.[0-9]{1,9})?"
@@ -209,12 +216,11 @@ def _text(value: float) -> str:
 
 
 def _period_text(seconds: float) -> str:
-    for name, size in (("w", 604800), ("day", 86400), ("hour", 3600), ("min", 60), ("s", 1)):
-        if seconds == size:
-            return name
-        if seconds > size and seconds % size == 0 and name in ("day", "s", "min"):
-            return f"{_text(seconds // size)[:-2] if seconds % size else int(seconds // size)}{name}"
+    for one, many, size in _PERIOD_FORMS:
+        count = seconds / size
+        if count == int(count):
+            return one if count == 1 else f"{int(count)}{many}"
     milliseconds = Decimal(repr(seconds)) * 1000
-    if milliseconds == milliseconds.to_integral_value() and milliseconds < 1000:
-        return f"{'' if milliseconds == 1 else int(milliseconds)}ms"
+    if milliseconds < 1000 and milliseconds == milliseconds.to_integral_value():
+        return "ms" if milliseconds == 1 else f"{int(milliseconds)}ms"
     return f"{_text(seconds)}s"

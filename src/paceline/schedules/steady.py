@@ -1,0 +1,143 @@
+"""steady: one departure every (period + guard)/quota, and the whole quota at once after a long idle spell.
+
+Pacing is the one shape that stays inside a sliding log, a fixed window, a bucket and a sliding counter alike,
+because the server counts arrivals while we control departures. It is GCRA with a burst of one: `tat` is the
+theoretical arrival time of ITU-T I.371, here the next free slot. The idle credit lets a burst out when even the strictest
+enforcer has forgotten us; every credited departure still moves the schedule one interval, so after a burst
+of n the next one goes n intervals later, and no window ever holds more than the quota.
+"""
+
+from __future__ import annotations
+
+from math import floor, inf
+from typing import Any
+
+from ..limits import Limit
+from ._base import Schedule
+from .sliding import Sliding, SlidingState
+
+__all__ = ["Steady", "SteadyState"]
+
+
+class SteadyState:
+    """tat: the next free slot; last: the last departure; slip: the worst lateness seen since slip_at."""
+
+    __slots__ = ("credit", "credit_until", "last", "log", "slip", "slip_at", "tat")
+
+    def __init__(self) -> None:
+        self.tat = -inf
+        self.last = -inf
+        self.credit = 0.0
+        self.credit_until = -inf
+        self.slip = 0.0
+        self.slip_at = -inf
+        self.log: SlidingState | None = None
+
+
+class Steady(Schedule[SteadyState]):
+    """See the module."""
+
+    __slots__ = ("_sliding", "guard", "idle", "interval", "limit", "period", "quota", "sigma", "whole")
+
+    def __init__(self, limit: Limit, *, guard: float, scale: float = 1.0, credit: bool = True) -> None:
+        self.limit = limit
+        self.period = limit.period
+        self.guard = guard
+        # Without credit (refused inside our limit: perhaps the strictest counter) one permit less goes a period.
+        self.whole = limit.quota
+        base = limit.quota if credit else max(limit.quota - 1, limit.quota / 2)
+        self.quota = base * scale
+        self.interval = (limit.period + guard) / self.quota
+        # Lateness of timers up to sigma is made good by the next slot, so that it does not add up.
+        self.sigma = min(guard / 2, 0.020)
+        self.idle = limit.period + guard if credit else inf
+        self._sliding = Sliding(limit, guard=guard, scale=scale, credit=credit)
+
+    def start(self, now: float, offset: float) -> SteadyState:
+        return SteadyState()
+
+    def earliest(self, state: SteadyState, now: float, cost: float) -> float:
+        if state.log is not None or cost != 1:
+            return max(self._paced(state, now, cost), self._sliding.earliest(self._log(state, now), now, cost))
+        tat = state.tat
+        if now >= tat or (state.credit >= 1 and now < state.credit_until):
+            return now
+        return tat
+
+    def _paced(self, state: SteadyState, now: float, cost: float) -> float:
+        if now >= state.tat or (state.credit >= cost and now < state.credit_until):
+            return now
+        return state.tat
+
+    def _log(self, state: SteadyState, now: float) -> SlidingState:
+        """The log that costs other than one need, begun as if the whole quota had gone with the last departure."""
+        if state.log is None:
+            state.log = self._sliding.start(now, 0.0)
+            if state.last > -inf:
+                self._sliding.commit(state.log, state.last, self.whole)
+        return state.log
+
+    def commit(self, state: SteadyState, at: float, cost: float, pending: bool = False) -> None:
+        tat = state.tat
+        if at >= tat:
+            idle = at - state.last - self.idle
+            if idle > 0:
+                # All of it on first use, and again after two periods; a part in between.
+                fresh = floor(self.quota * min(1.0, idle / self.period))
+                if at >= state.credit_until or fresh > state.credit:
+                    state.credit, state.credit_until = fresh, at + self.period
+            if at - self.sigma > tat:
+                state.slip = 0.0
+        if state.credit >= cost and at < state.credit_until:
+            state.credit -= cost
+            state.tat = (tat if tat > at else at) + self.interval * cost
+        else:
+            late = at - self.sigma
+            state.tat = (tat if tat > late else late) + self.interval * cost
+        state.last = at
+        if state.log is not None or cost != 1:
+            self._sliding.commit(self._log(state, at), at, cost, pending)
+
+    def written(self, state: SteadyState, granted: float, wrote: float, cost: float) -> None:
+        late = wrote - granted
+        if wrote - state.slip_at > self.period + self.guard:
+            state.slip = min(state.slip, self.sigma)
+        if late > state.slip:
+            # A burst that left late moves the whole schedule with it, once: the server saw it late.
+            state.tat += late - state.slip
+            state.slip, state.slip_at = late, wrote
+        state.last = max(state.last, wrote)
+        if state.log is not None:
+            self._sliding.written(state.log, granted, wrote, cost)
+
+    def cancel(self, state: SteadyState, granted: float, cost: float, pending: bool = False) -> None:
+        # A slot that others have followed cannot be moved up without crowding them: it is given up.
+        if state.last == granted:
+            state.tat -= self.interval * cost
+            if granted < state.credit_until:
+                state.credit += cost
+        if state.log is not None:
+            self._sliding.cancel(state.log, granted, cost, pending)
+
+    def release(self, state: SteadyState, cost: float) -> None:
+        pass
+
+    def left(self, state: SteadyState, now: float) -> float:
+        booked = max(0.0, state.tat - now) / self.interval
+        return max(0.0, floor(self.whole - booked + 1e-9))
+
+    def export(self, state: SteadyState, offset: float) -> dict[str, Any]:
+        if state.last == -inf:
+            return {}
+        saved: dict[str, Any] = {"tat": state.tat + offset, "last": state.last + offset}
+        if state.log is not None:
+            saved["log"] = self._sliding.export(state.log, offset)
+        return saved
+
+    def restore(self, state: SteadyState, saved: dict[str, Any], offset: float) -> None:
+        # Credit is not taken over: the run that had it may have spent it.
+        if "tat" in saved and "last" in saved:
+            state.tat, state.last = float(saved["tat"]) - offset, float(saved["last"]) - offset
+        if "log" in saved:
+            state.log = self._sliding.start(state.last, offset)
+            self._sliding.restore(state.log, saved["log"], offset)
