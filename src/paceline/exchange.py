@@ -1,79 +1,29 @@
 """The one loop: all sends of one request until it ends, as a generator that does no I/O itself.
 
-It yields *effects* (what it wants done) and is sent *replies* (what came of it); `paceline.drive` has the
-two loops, sync and async, that act. So one logic serves every client and every store, and its tests need
-neither clock nor socket.
-
-| effect | reply |
-| --- | --- |
-| `Acquire(cost, priority, timeout)` | a `Permit`, or an error of `paceline.errors` thrown in |
-| `Send(permit, attempt, left)` | `Answer` or `Fault` |
-| `Learn(permit, signal, status)` | `Learned` |
-| `MayRetry()` | True where the scope's retry budget has one retry left, which is then spent |
-| `Refresh(permit)` | True where a fresher credential is at hand now |
-| `Sleep(seconds, reason)` | epoch seconds after the sleep |
-| `Emit(event)` | None |
+It yields effects (what it wants done) and is sent replies (what came of it), see `paceline.effects`;
+`paceline.drive` has the two loops, sync and async, that act. So one logic serves every client and every
+store, and its tests need neither clock nor socket.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, Protocol
+
+from ._course import Course
+from .effects import Acquire, Answer, Fault, Learn, MayRetry, Refresh, Send, Sleep
+from .errors import PacelineError
+from .outcome import Outcome
+from .retry import Again, Stop, decide, over_budget
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Generator
 
-    from .events import Event
-    from .retry import FaultKind, Retry
+    from .effects import Call, Effect, Learned, Permit, Refreshed
+    from .retry import Retry
     from .signals import Signal
 
-__all__ = [
-    "Acquire",
-    "Answer",
-    "Call",
-    "Effect",
-    "Emit",
-    "Fault",
-    "Learn",
-    "Learned",
-    "MayRetry",
-    "Permit",
-    "ReadSignal",
-    "Refresh",
-    "Reply",
-    "Rules",
-    "Send",
-    "Sleep",
-]
-
-Headers: TypeAlias = "Mapping[str, str] | Iterable[tuple[str, str]]"
-
-
-class Permit(Protocol):
-    """The right to send one request, as a scope gives it.
-
-    `at`: the moment of its slot, in the scope's own clock. `waited`: seconds the caller waited for it.
-    `reason`: what held it up longest (pace, cooldown, quota, concurrency), any text where nothing did.
-    """
-
-    @property
-    def at(self) -> float: ...
-    @property
-    def waited(self) -> float: ...
-    @property
-    def reason(self) -> str: ...
-
-    def sent(self) -> None:
-        """Stamps the moment: the request goes on the wire now. Called by the shell, at most once counts."""
-
-    def release(self) -> None:
-        """The attempt is over; what it took stays charged, what it held (concurrency) is free again."""
-
-    def cancel(self) -> None:
-        """The request never went out: the slot goes to the next who waits, or back.
-
-        Of `release` and `cancel` the first call counts, any further one does nothing.
-        """
+__all__ = ["ReadSignal", "Rules", "exchange"]
 
 
 class ReadSignal(Protocol):
@@ -89,22 +39,6 @@ class ReadSignal(Protocol):
         method: str | None = None,
         url: str | None = None,
     ) -> Signal: ...
-
-
-class Call(NamedTuple):
-    """What the loop must know of a request; the request itself stays with the shell that sends it.
-
-    cost: what one attempt takes of the limits. priority: the class in the scope's queue.
-    replayable: whether its body can be sent again. keyed: whether it carries an idempotency key
-    (see `Retry.keyed`), which makes it repeatable whatever the method.
-    """
-
-    method: str
-    url: str
-    cost: float = 1.0
-    priority: int = 0
-    replayable: bool = True
-    keyed: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -125,103 +59,124 @@ class Rules:
     events: Literal["all", "notable", "none"] = "all"
 
 
-class Acquire(NamedTuple):
-    """Effect: a permit is wanted, within `timeout` seconds (None: however long it takes)."""
+def exchange(call: Call, rules: Rules, started: float) -> Generator[Effect, Any, Outcome]:
+    """All sends of one request until it ends; `started`: epoch seconds now.
 
-    cost: float
-    priority: int
-    timeout: float | None
+    Every attempt takes its own permit. A refusal is safe to repeat for any method, and does not sleep itself:
+    it asks for a permit again, which the scope's queue holds until the pause is over (this request alone
+    sleeps only what the server asked for beyond that). A transient status or a broken connection is repeated
+    only where the method is idempotent (RFC 9110, section 9.2.2), an idempotency key is there, or nothing
+    reached the server. A 401 is repeated once, with a credential renewed for all.
 
+    Returns an `Outcome`. Errors of `paceline.errors` thrown in at `Acquire` end in its `error`; any other
+    exception thrown in, cancellation above all, passes through, and a fault that is one is raised again.
 
-class Send(NamedTuple):
-    """Effect: the request is to be sent, as its attempt number `attempt` (from 1).
-
-    left: seconds to the deadline, None without one; the shell bounds its own timeout by it.
+    >>> from types import SimpleNamespace
+    >>> from paceline.effects import Call
+    >>> from paceline.retry import Retry
+    >>> served = SimpleNamespace(refused=False, retry_after=None, terminal=False)
+    >>> rules = Rules(retry=Retry(), read=lambda *a, **k: served, scope="api", events="none")
+    >>> steps = exchange(Call("GET", "https://api.example.com/items/1"), rules, started=0.0)
+    >>> next(steps)
+    Acquire(cost=1.0, priority=0, timeout=None)
+    >>> steps.send(SimpleNamespace(waited=0.25, reason="pace")).attempt
+    1
+    >>> steps.send(Answer(200, {}, b"{}", "the response", elapsed=0.1, now=1.0)).status
+    200
+    >>> try:
+    ...     steps.send(None)
+    ... except StopIteration as end:
+    ...     end.value.response(), end.value.attempts, end.value.waited
+    ('the response', 1, 0.25)
     """
-
-    permit: Permit
-    attempt: int
-    left: float | None
-
-
-class Learn(NamedTuple):
-    """Effect: the scope is told what a response says about its limits, before the permit is released."""
-
-    permit: Permit
-    signal: Signal
-    status: int
-
-
-class MayRetry(NamedTuple):
-    """Effect: one retry is asked of the scope's retry budget."""
-
-
-class Refresh(NamedTuple):
-    """Effect: the credential was refused (401); the hook is to run, once for all who wait for it."""
-
-    permit: Permit
-
-
-class Sleep(NamedTuple):
-    """Effect: this request alone waits; `reason` is "backoff" or "cooldown"."""
-
-    seconds: float
-    reason: str
-
-
-class Emit(NamedTuple):
-    """Effect: a fact for the sink."""
-
-    event: Event
-
-
-class Answer(NamedTuple):
-    """Reply to `Send`: a response arrived.
-
-    headers: whatever `read_signal` takes. body: bytes the shell had at hand, or None.
-    response: the client's own object, never looked into. elapsed: seconds the attempt took.
-    now: epoch seconds of its arrival. held: its body is still being read, so the shell releases the
-    permit itself when that is done.
-    """
-
-    status: int
-    headers: Headers
-    body: bytes | None
-    response: Any
-    elapsed: float
-    now: float
-    held: bool = False
+    retry, method = rules.retry, call.method
+    notable, everything = rules.events != "none", rules.events == "all"
+    course = Course(call, retry, rules.scope, started)
+    renewed = False
+    while True:
+        try:
+            permit: Permit = yield Acquire(call.cost, call.priority, course.left())
+        except PacelineError as error:
+            end = course.not_granted(error)
+            if notable:
+                yield course.tell_gave_up(started + course.spent, end)
+            return course.outcome(end)
+        course.wait(permit.waited)
+        course.number += 1
+        reply: Answer | Fault = yield Send(permit, course.number, course.left())
+        course.reply = reply
+        course.spent += reply.elapsed
+        signal: Signal | None = None
+        learned: Learned | None = None
+        if isinstance(reply, Answer):
+            signal = rules.read(
+                reply.status, reply.headers, reply.body, now=reply.now, method=method, url=call.url
+            )
+            learned = yield Learn(permit, signal, reply.status)
+        if everything:
+            if permit.waited > 0:
+                yield course.tell_waited(reply.now - reply.elapsed, permit.waited, permit.reason)
+            yield course.tell_attempted(reply)
+        if isinstance(reply, Fault):
+            if not isinstance(reply.error, Exception):
+                raise reply.error
+        elif signal is not None and not signal.refused:
+            if reply.status == 401 and rules.refreshable and not renewed and call.replayable:
+                renewed = True
+                course.ended(reply, signal)
+                refreshed: Refreshed = yield Refresh(permit)
+                course.wait(refreshed.seconds)
+                if everything and refreshed.seconds > 0:
+                    yield course.tell_waited(reply.now + refreshed.seconds, refreshed.seconds, "credential")
+                if refreshed.fresh:
+                    continue
+                return course.outcome()
+            if reply.status not in retry.statuses or not retry.repeatable(method, call.keyed):
+                if course.number == 1:
+                    return Outcome(reply, None, None, 1, 0, course.waited, None)
+                course.ended(reply, signal)
+                return course.outcome()
+        course.ended(reply, signal)
+        outcome = yield from _go_on(course, rules, reply, signal, learned)
+        if outcome is not None:
+            return outcome
 
 
-class Fault(NamedTuple):
-    """Reply to `Send`: no response arrived; `error` is the client's own exception.
-
-    sent: False only where the request certainly never reached the server, so that any method may go again.
-    """
-
-    error: BaseException
-    kind: FaultKind
-    elapsed: float
-    now: float
-    sent: bool = True
-
-
-class Learned(NamedTuple):
-    """Reply to `Learn`: the scope's word on the pause now in force.
-
-    wait: seconds until it is over, 0 where there is none. until: the same as epoch seconds.
-    began: this very response began it. others_served: other requests of the scope were served since this
-    request was last refused or, the first time, since it was sent. stop: the scope takes no more requests
-    before `until`, do not queue. remaining: what is left of the scarcest quota, None where unknown.
-    """
-
-    wait: float = 0.0
-    until: float = 0.0
-    began: bool = False
-    others_served: bool = False
-    stop: bool = False
-    remaining: float | None = None
-
-
-Effect: TypeAlias = Acquire | Send | Learn | MayRetry | Refresh | Sleep | Emit
-Reply: TypeAlias = Permit | Answer | Fault | Learned | bool | float | None
+def _go_on(
+    course: Course, rules: Rules, reply: Answer | Fault, signal: Signal | None, learned: Learned | None
+) -> Generator[Effect, Any, Outcome | None]:
+    """After a refusal or a failure: None once this request may ask for a permit again, else the end."""
+    retry, notable = rules.retry, rules.events != "none"
+    asked = None if signal is None else signal.retry_after
+    remaining = None if learned is None else learned.remaining
+    held = 0.0
+    verdict: Again | Stop
+    if isinstance(reply, Answer) and signal is not None and learned is not None and signal.refused:
+        # The scope's queue holds all its requests until its pause is over: only what this one was told
+        # beyond that is slept here.
+        held = learned.wait
+        refusal = course.refusal(reply, signal, learned)
+        verdict = decide(retry, course.history(), refusal)
+        if notable:
+            yield course.tell_refused(reply, asked, remaining, verdict.wait)
+    else:
+        failure = course.failure(reply, signal)
+        verdict = decide(retry, course.history(), failure)
+        if isinstance(verdict, Again) and not (yield MayRetry()):
+            verdict = over_budget(retry, course.history(), verdict, slow=rules.slow_budget)
+    if isinstance(verdict, Stop):
+        end = course.stopped(verdict, reply)
+        if notable:
+            yield course.tell_gave_up(reply.now, end)
+        return course.outcome(end)
+    if notable:
+        yield course.tell_retrying(reply, asked, remaining, verdict.wait)
+    course.held_up += verdict.wait
+    seconds = verdict.wait - held
+    if seconds > 0:
+        now = yield Sleep(seconds, verdict.reason)
+        course.wait(seconds)
+        course.slept += seconds
+        if rules.events == "all":
+            yield course.tell_waited(now, seconds, verdict.reason)
+    return None

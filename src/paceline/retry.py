@@ -6,12 +6,27 @@ import math
 from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple
 
-from tenacity import Future, RetryCallState, Retrying, stop_after_attempt, wait_exponential_jitter
+from tenacity import stop_after_attempt, wait_exponential_jitter
+
+from ._strategies import alike, call_state, text_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
-__all__ = ["Again", "Failure", "FaultKind", "History", "Refusal", "Retry", "Stop", "StopKind", "decide"]
+    from tenacity import RetryCallState
+
+__all__ = [
+    "Again",
+    "Failure",
+    "FaultKind",
+    "History",
+    "Refusal",
+    "Retry",
+    "Stop",
+    "StopKind",
+    "decide",
+    "over_budget",
+]
 
 FaultKind = Literal[
     "resolve", "connect", "timeout", "reset", "protocol", "tls", "redirects", "too_large", "invalid", "other"
@@ -20,10 +35,19 @@ FaultKind = Literal[
 redirects, a body over the size limit, a request that cannot be sent at all, anything else."""
 
 StopKind = Literal[
-    "terminal", "later", "refused", "attempts", "deadline", "unrepeatable", "body", "fault", "interrupt"
+    "terminal",
+    "later",
+    "refused",
+    "attempts",
+    "deadline",
+    "budget",
+    "unrepeatable",
+    "body",
+    "fault",
+    "interrupt",
 ]
 """Why there is no other attempt: waiting never helps; the pause is longer than `max_wait`; this request is
-refused while others are served; the stop strategy; the deadline; it may have reached the server and its
+refused while others are served; the stop strategy; the deadline; the scope's retry budget; it may have reached the server and its
 method is not idempotent; its body is used up; a kind of fault that does not heal; a cancellation."""
 
 _IDEMPOTENT: Final = frozenset({"GET", "HEAD", "PUT", "DELETE", "OPTIONS", "TRACE"})
@@ -32,8 +56,8 @@ _TRANSIENT_FAULTS: Final[frozenset[FaultKind]] = frozenset(
     {"resolve", "connect", "timeout", "reset", "protocol"}
 )
 _LONGEST_BACKOFF: Final = 60.0
-# RetryCallState wants the object that retries; strategies only ever print it.
-_RETRYING: Final = Retrying(reraise=True)
+# How much later a retry beyond the scope's budget comes, where it must come.
+_SLOWDOWN: Final = 3.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False, repr=False)
@@ -76,7 +100,7 @@ class Retry:
     budget: float = 0.2
     budget_floor: int = 3
     refusals_while_others_served: int = 6
-    zero_wait_floor: float = 0.5
+    zero_wait_floor: float = 0.25
 
     def __post_init__(self) -> None:
         def check(name: str, right: bool, form: str) -> None:
@@ -140,13 +164,13 @@ class Retry:
         check(
             "zero_wait_floor",
             _number(floor) and 0 < floor <= _LONGEST_BACKOFF,
-            "a number of seconds above 0 and up to 60, like 0.5",
+            "a number of seconds above 0 and up to 60, like 0.25",
         )
 
     @property
-    def stop_text(self) -> str:
+    def stoptext_of(self) -> str:
         """The stop strategy as one would write it."""
-        return _text(self.stop)
+        return text_of(self.stop)
 
     def keyed(self, headers: Mapping[str, str] | Iterable[tuple[str, str]]) -> bool:
         """Whether a request with these headers carries an idempotency key.
@@ -164,16 +188,16 @@ class Retry:
 
     def __repr__(self) -> str:
         given = (
-            f"{each.name}={_text(value)}"
+            f"{each.name}={text_of(value)}"
             for each in fields(self)
-            if _shape(value := getattr(self, each.name)) != _shape(getattr(_DEFAULT, each.name))
+            if not alike(value := getattr(self, each.name), getattr(_DEFAULT, each.name))
         )
         return f"Retry({', '.join(given)})"
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Retry):
             return NotImplemented
-        return all(_shape(getattr(self, f.name)) == _shape(getattr(other, f.name)) for f in fields(self))
+        return all(alike(getattr(self, each.name), getattr(other, each.name)) for each in fields(self))
 
     def __hash__(self) -> int:
         return hash((self.statuses, self.methods, self.max_wait, self.deadline, self.budget))
@@ -200,14 +224,13 @@ class Refusal(NamedTuple):
     """The attempt was refused for a limit's sake.
 
     retry_after: seconds the server asked for, None where it said nothing. terminal: waiting never helps.
-    pause: seconds until the scope's own pause is over. stop: the scope does not queue before that.
+    pause: seconds until the scope's own pause is over.
     replayable: whether the body can be sent again. result: the response, for strategies that look at it.
     """
 
     retry_after: float | None
     terminal: bool = False
     pause: float = 0.0
-    stop: bool = False
     replayable: bool = True
     result: Any = None
 
@@ -262,6 +285,25 @@ def decide(retry: Retry, history: History, outcome: Refusal | Failure) -> Again 
     return _after_failure(retry, history, outcome)
 
 
+def over_budget(retry: Retry, history: History, verdict: Again, *, slow: bool) -> Again | Stop:
+    """What becomes of a retry that the scope's retry budget does not cover.
+
+    With `slow` (the batch job, which drops no input for it) it comes later than decided, else not at all.
+
+    >>> over_budget(Retry(), History(failures=1), Again(2.0, "backoff"), slow=True)
+    Again(wait=6.0, reason='backoff')
+    >>> over_budget(Retry(), History(failures=1), Again(2.0, "backoff"), slow=False).kind
+    'budget'
+    """
+    if not slow:
+        share = f"{retry.budget:.0%} of its calls, {retry.budget_floor} in any case"
+        return Stop("budget", f"the retry budget of its scope is spent ({share})", verdict.wait)
+    wait = max(verdict.wait, retry.zero_wait_floor) * _SLOWDOWN
+    if _too_late(retry, history, wait):
+        return _past_deadline(retry, wait)
+    return Again(wait, verdict.reason)
+
+
 def _after_refusal(retry: Retry, history: History, outcome: Refusal) -> Again | Stop:
     if outcome.terminal:
         return Stop(
@@ -283,7 +325,7 @@ def _after_refusal(retry: Retry, history: History, outcome: Refusal) -> Again | 
     else:
         wait = asked
     wait = max(wait, outcome.pause)
-    if outcome.stop or wait > retry.max_wait:
+    if wait > retry.max_wait:
         return Stop("later", f"the server asks for a pause of {wait:.0f} s", wait)
     if history.held_up + wait > retry.max_wait:
         why = f"refused for {history.held_up:.0f} s on end while nothing of its scope was served"
@@ -318,32 +360,30 @@ def _unless_over(
         return Stop(
             "deadline", f"a wait of {wait:.3g} s would pass the deadline of {retry.deadline:g} s", wait
         )
-    state = _state(history.failures, history, result, error)
+    state = call_state(history.failures, history.elapsed, history.idle, result, error)
     state.upcoming_sleep = wait
     if retry.stop(state):
-        return Stop("attempts", retry.stop_text, wait)
+        return Stop("attempts", f"as told by {retry.stop_text}", wait)
     return Again(wait, reason)
+
+
+def _too_late(retry: Retry, history: History, wait: float) -> bool:
+    return retry.deadline is not None and history.elapsed + wait >= retry.deadline
+
+
+def _past_deadline(retry: Retry, wait: float) -> Stop:
+    return Stop("deadline", f"a wait of {wait:.3g} s would pass the deadline of {retry.deadline:g} s", wait)
 
 
 def _ask_wait(retry: Retry, history: History, result: Any, error: BaseException | None) -> float:
     number = max(1, history.failures, history.refusals)
-    wait = float(retry.wait(_state(number, history, result, error)))
+    wait = float(retry.wait(call_state(number, history.elapsed, history.idle, result, error)))
     # A strategy is the user's own code: what is no wait at all must not become an endless or a negative one.
     if not 0 <= wait < math.inf:
         raise ValueError(
-            f"the wait strategy {_text(retry.wait)} returned {wait!r}, which is no number of seconds"
+            f"the wait strategy {text_of(retry.wait)} returned {wait!r}, which is no number of seconds"
         )
     return wait
-
-
-def _state(number: int, history: History, result: Any, error: BaseException | None) -> RetryCallState:
-    """What tenacity's strategies look at, made from given numbers instead of a clock."""
-    state = RetryCallState(_RETRYING, None, (), {})
-    state.attempt_number = number
-    state.start_time, state.outcome_timestamp = 0.0, history.elapsed
-    state.idle_for = history.idle
-    state.outcome = Future.construct(number, result if error is None else error, error is not None)
-    return state
 
 
 def _doubled(floor: float, times: int) -> float:
@@ -356,42 +396,6 @@ def _whole(value: object) -> bool:
 
 def _number(value: object) -> bool:
     return isinstance(value, (int, float)) and not isinstance(value, bool) and value == value
-
-
-_JOINED: Final = {
-    "stop_any": ("stops", " | "),
-    "stop_all": ("stops", " & "),
-    "wait_combine": ("wait_funcs", " + "),
-}
-
-
-def _text(value: Any) -> str:
-    """A strategy as one would write it, since tenacity's own print as addresses."""
-    kind = type(value)
-    if not kind.__module__.startswith("tenacity."):
-        if isinstance(value, frozenset):
-            return "{" + ", ".join(repr(each) for each in sorted(value)) + "}"
-        return str(getattr(value, "__qualname__", None) or repr(value))
-    if kind.__name__ in _JOINED:
-        attribute, sign = _JOINED[kind.__name__]
-        return sign.join(_text(each) for each in getattr(value, attribute))
-    facts = vars(value)
-    if len(facts) == 1:
-        only = next(iter(facts.values()))
-        parts = [_text(each) for each in only] if isinstance(only, tuple) else [_text(only)]
-    else:
-        parts = [f"{name}={_text(each)}" for name, each in facts.items()]
-    return f"{kind.__name__}({', '.join(parts)})"
-
-
-def _shape(value: Any) -> Any:
-    """What makes two strategies the same: tenacity's compare by address, and would differ once pickled."""
-    kind = type(value)
-    if kind.__module__.startswith("tenacity."):
-        return kind, [(name, _shape(each)) for name, each in sorted(vars(value).items())]
-    if isinstance(value, tuple):
-        return [_shape(each) for each in value]
-    return value
 
 
 _DEFAULT: Final = Retry()
