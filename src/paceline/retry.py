@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, field, fields
-from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple, get_args
 
 from tenacity import stop_after_attempt, wait_exponential_jitter
 
 from ._strategies import alike, call_state, text_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Iterable, Mapping
 
     from tenacity import RetryCallState
 
@@ -47,17 +48,57 @@ StopKind = Literal[
     "interrupt",
 ]
 """Why there is no other attempt: waiting never helps; the pause is longer than `max_wait`; this request is
-refused while others are served; the stop strategy; the deadline; the scope's retry budget; it may have reached the server and its
-method is not idempotent; its body is used up; a kind of fault that does not heal; a cancellation."""
+refused while others are served; the stop strategy; the deadline; the scope's retry budget; it may have
+reached the server and its method is not idempotent; its body is used up; a kind of fault that does not heal;
+a cancellation."""
 
 _IDEMPOTENT: Final = frozenset({"GET", "HEAD", "PUT", "DELETE", "OPTIONS", "TRACE"})
 _TRANSIENT_STATUSES: Final = frozenset({408, 425, 500, 502, 503, 504})
+_FAULTS: Final = frozenset(get_args(FaultKind))
 _TRANSIENT_FAULTS: Final[frozenset[FaultKind]] = frozenset(
     {"resolve", "connect", "timeout", "reset", "protocol"}
 )
 _LONGEST_BACKOFF: Final = 60.0
 # How much later a retry beyond the scope's budget comes, where it must come.
 _SLOWDOWN: Final = 3.0
+
+
+def _whole(value: object, least: int = 0, most: float = math.inf) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and least <= value <= most
+
+
+def _number(value: object, most: float = math.inf) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value <= most
+
+
+_RIGHT: Final[tuple[tuple[str, Callable[[Any], bool], str], ...]] = (
+    ("statuses", lambda v: all(_whole(each, 100, 599) for each in v), "status codes, like {500, 503}"),
+    ("faults", lambda v: v <= _FAULTS, f"some of {', '.join(sorted(_FAULTS))}"),
+    (
+        "methods",
+        lambda v: all(isinstance(each, str) and each and each == each.upper() for each in v),
+        "methods in capitals, like {'GET', 'PUT'}",
+    ),
+    (
+        "idempotency_header",
+        lambda v: isinstance(v, str) and v != "",
+        "a header's name, like 'Idempotency-Key'",
+    ),
+    ("max_wait", _number, "a number of seconds of at least 0, like 900"),
+    (
+        "deadline",
+        lambda v: v is None or (_number(v) and v > 0),
+        "None or a number of seconds above 0, like 300",
+    ),
+    ("budget", lambda v: _number(v, 1), "a share from 0 to 1, like 0.2"),
+    ("budget_floor", _whole, "a whole number of at least 0, like 3"),
+    ("refusals_while_others_served", lambda v: _whole(v, 1), "a whole number of at least 1, like 6"),
+    (
+        "zero_wait_floor",
+        lambda v: _number(v, _LONGEST_BACKOFF) and v > 0,
+        "a number of seconds above 0, at most 60, like 0.25",
+    ),
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False, repr=False)
@@ -103,72 +144,20 @@ class Retry:
     zero_wait_floor: float = 0.25
 
     def __post_init__(self) -> None:
-        def check(name: str, right: bool, form: str) -> None:
-            if not right:
-                raise ValueError(f"{name} must be {form}, not {getattr(self, name)!r}")
-
         for name, example in (("stop", "stop_after_attempt(6)"), ("wait", "wait_fixed(2)")):
-            if not callable(getattr(self, name)):
-                raise TypeError(
-                    f"{name} must be a strategy of tenacity, like {example}, not {getattr(self, name)!r}"
-                )
+            if not callable(given := getattr(self, name)):
+                raise TypeError(f"{name} must be a strategy of tenacity, like {example}, not {given!r}")
         for name in ("statuses", "faults", "methods"):
             given = getattr(self, name)
-            check(
-                name,
-                not isinstance(given, (str, bytes)) and hasattr(given, "__iter__"),
-                f"a set, not one of its members: {{{given!r}}}",
-            )
+            if isinstance(given, str | bytes) or not hasattr(given, "__iter__"):
+                raise TypeError(f"{name} must be a set, like {{{given!r}}}, not {given!r}")
             object.__setattr__(self, name, frozenset(given))
-        check(
-            "statuses",
-            all(_whole(s) and 100 <= s <= 599 for s in self.statuses),
-            "status codes from 100 to 599, like {500, 503}",
-        )
-        kinds = FaultKind.__args__  # type: ignore[attr-defined]
-        check("faults", self.faults <= set(kinds), f"a set of {', '.join(kinds)}")
-        check(
-            "methods",
-            all(isinstance(m, str) and m and m == m.upper() for m in self.methods),
-            "methods in capitals, like {'GET', 'PUT'}",
-        )
-        header = self.idempotency_header
-        check(
-            "idempotency_header",
-            isinstance(header, str) and header != "",
-            "the name of a header, like 'Idempotency-Key'",
-        )
-        check(
-            "max_wait",
-            _number(self.max_wait) and self.max_wait >= 0,
-            "a number of seconds of at least 0, like 900",
-        )
-        check(
-            "deadline",
-            self.deadline is None or (_number(self.deadline) and self.deadline > 0),
-            "None or a number of seconds above 0, like 300",
-        )
-        check("budget", _number(self.budget) and 0 <= self.budget <= 1, "a share from 0 to 1, like 0.2")
-        check(
-            "budget_floor",
-            _whole(self.budget_floor) and self.budget_floor >= 0,
-            "a whole number of at least 0, like 3",
-        )
-        often = self.refusals_while_others_served
-        check(
-            "refusals_while_others_served",
-            _whole(often) and often >= 1,
-            "a whole number of at least 1, like 6",
-        )
-        floor = self.zero_wait_floor
-        check(
-            "zero_wait_floor",
-            _number(floor) and 0 < floor <= _LONGEST_BACKOFF,
-            "a number of seconds above 0 and up to 60, like 0.25",
-        )
+        for name, right, form in _RIGHT:
+            if not right(getattr(self, name)):
+                raise ValueError(f"{name} must be {form}, not {text_of(getattr(self, name))}")
 
     @property
-    def stoptext_of(self) -> str:
+    def stop_text(self) -> str:
         """The stop strategy as one would write it."""
         return text_of(self.stop)
 
@@ -388,14 +377,6 @@ def _ask_wait(retry: Retry, history: History, result: Any, error: BaseException 
 
 def _doubled(floor: float, times: int) -> float:
     return min(_LONGEST_BACKOFF, floor * 2.0 ** min(max(times - 1, 0), 30))
-
-
-def _whole(value: object) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool)
-
-
-def _number(value: object) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and value == value
 
 
 _DEFAULT: Final = Retry()
