@@ -1,3 +1,54 @@
 """HTTP data pipelines at the full speed an API allows, never over it, losing nothing."""
 
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any, Final
+
+if TYPE_CHECKING:
+    from .errors import AcquireTimeout, CostAboveQuota, GaveUp, InputError, LimitSyntaxError, PacelineError, RetryLater
+    from .ledger import LimitState, ScopeState
+    from .limiter import AsyncLimiter, Limiter, Permit
+    from .limits import Limit
+    from .policy import Policy
+    from .retry import Retry
+    from .signals import Quota, Signal, read_signal
+
 __version__ = "0.1.0"
+
+# Where each public name stands; imported at first use, so that `import paceline` costs next to nothing.
+_HOMES: Final = {
+    "AcquireTimeout": "errors",
+    "AsyncLimiter": "limiter",
+    "CostAboveQuota": "errors",
+    "GaveUp": "errors",
+    "InputError": "errors",
+    "Limit": "limits",
+    "LimitState": "ledger",
+    "LimitSyntaxError": "errors",
+    "Limiter": "limiter",
+    "PacelineError": "errors",
+    "Permit": "limiter",
+    "Policy": "policy",
+    "Quota": "signals",
+    "Retry": "retry",
+    "RetryLater": "errors",
+    "ScopeState": "ledger",
+    "Signal": "signals",
+    "read_signal": "signals",
+}
+
+__all__ = [*sorted(_HOMES), "__version__"]  # noqa: PLE0604
+
+
+def __getattr__(name: str) -> Any:
+    home = _HOMES.get(name)
+    if home is None:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(import_module(f".{home}", __name__), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -9,6 +9,7 @@ No schedule reads a clock: `now` is a number of seconds on whatever clock the st
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any, Final
 
 from ..limits import Limit
@@ -42,4 +43,7 @@ def schedule_for(limit: Limit, *, guard: float | None = None, scale: float = 1.0
     >>> [schedule.earliest(state, 0.0, 1) for _ in range(3)]
     [0.0, 0.0, 0.0]
     """
+    if limit.period and limit.quota < 1:
+        # Half a request a second is one in two seconds.
+        limit = replace(limit, quota=1, period=min(limit.period / limit.quota, 366 * 86400.0))
     return SCHEDULES[limit.shape](limit, guard=base_guard(limit.period) if guard is None else guard, scale=scale, credit=credit)

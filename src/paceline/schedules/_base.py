@@ -30,6 +30,13 @@ class Schedule(Protocol[S]):
         """Books `cost` permits for the moment `at`; `pending`: the request is yet to be written (`written` follows)."""
         ...
 
+    def take(self, state: S, now: float, pending: bool = False) -> float:
+        """`earliest` for one permit and, where it may go now, `commit`: the hot path in one call."""
+        at = self.earliest(state, now, 1)
+        if at <= now:
+            self.commit(state, now, 1, pending)
+        return at
+
     def written(self, state: S, granted: float, wrote: float, cost: float) -> None:
         """A pending permit granted at `granted` went on the wire at `wrote`."""
         ...

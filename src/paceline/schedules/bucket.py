@@ -39,8 +39,11 @@ class Bucket(Schedule[BucketState]):
         quota = limit.quota * scale
         self.interval = limit.period / quota
         full = limit.burst if limit.burst is not None else limit.quota
-        spread = min(guard, 0.020) / self.interval
+        jitter = min(guard, 0.020)
+        spread = jitter / self.interval
         self.burst = max(1.0, full - 1 - spread) if credit else 1.0
+        # A bucket too small to leave any of it unused has no room for jitter: then the interval gets a little.
+        self.interval += max(0.0, min(jitter - (full - self.burst) * self.interval, 0.1 * self.interval))
         # Lateness that the unused part of the burst covers is made good; of a bucket of one, nothing is.
         self.sigma = 0.5 * max(0.0, min(full - 1 - self.burst, spread)) * self.interval
         self.depth = self.burst * self.interval

@@ -1,1 +1,1 @@
-
+"""Where the state of scopes lives."""
