@@ -1,0 +1,237 @@
+"""The test server as a whole: a front for threads (`Server`, used in tests) and one for an event loop (`listen`)."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+from concurrent.futures import Future
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any, Final, TypeVar
+
+from ..errors import InputError
+from .core import Core
+from .settings import Options, Settings
+from .wire import Connection, Door
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from types import TracebackType
+    from typing import Self, Unpack
+
+    from ..limits import Limit
+    from .account import Account
+
+__all__ = ["Listener", "Server", "listen", "new_event_loop"]
+
+_Result = TypeVar("_Result")
+_PATIENCE: Final = 30.0
+
+
+class Listener:
+    """A test server that listens on the running event loop; see `listen`."""
+
+    def __init__(self, core: Core, door: Door, server: asyncio.Server, host: str) -> None:
+        self.core = core
+        self._door = door
+        self._server = server
+        self.host = host
+        self.port: int = server.sockets[0].getsockname()[1]
+
+    @property
+    def url(self) -> str:
+        """Where it listens, without a slash at the end."""
+        return f"http://{f'[{self.host}]' if ':' in self.host else self.host}:{self.port}"
+
+    def account(self) -> Account:
+        """What was seen until now."""
+        return self.core.account(self._door.clock())
+
+    async def close(self) -> None:
+        """Stops listening and cuts the connections that are still open."""
+        self._server.close()
+        for connection in list(self._door.connections):
+            connection.abort()
+        await self._door.empty()
+        await self._server.wait_closed()
+
+
+async def listen(settings: Settings | None = None, host: str = "127.0.0.1", port: int = 0) -> Listener:
+    """Opens a test server on the running loop; port 0 takes a free one. Raises InputError where it cannot listen."""
+    begun, origin = time.monotonic(), time.time()
+    core = Core(settings, origin=origin)
+    door = Door(core, lambda: time.monotonic() - begun)
+    loop = asyncio.get_running_loop()
+    try:
+        server = await loop.create_server(lambda: Connection(door), host, port, backlog=1024)
+    except (OSError, OverflowError) as error:
+        reason = getattr(error, "strerror", None) or str(error)
+        raise InputError(
+            f"the test server cannot listen on {host}:{port} ({reason}); choose another --port"
+        ) from error
+    return Listener(core, door, server, host)
+
+
+def new_event_loop() -> asyncio.AbstractEventLoop:
+    """A fresh loop, uvloop's where it is installed: it is three times as fast."""
+    try:
+        import uvloop
+    except ImportError:
+        return asyncio.new_event_loop()
+    return uvloop.new_event_loop()
+
+
+class Server:
+    """A rate-limited HTTP server on loopback, in a thread of its own, for tests of any client.
+
+    limit: one limit or several, as text or `Limit`; None: no limit. enforce: how each is enforced (sliding, fixed,
+    anchored, counter, counter-lenient, bucket, concurrent, none); by default, by the limit's own shape. host, port:
+    where it listens (port 0: a free one). options: the fields of `Settings`: latency, fail_rate, seed and so on.
+    Raises InputError for settings that make no sense and for a port that is taken.
+
+    >>> import urllib.request
+    >>> with Server("100/2s", enforce="sliding", headers="ietf") as server:
+    ...     with urllib.request.urlopen(server.url + "/items/17") as response:
+    ...         print(response.read().decode(), response.headers["RateLimit-Policy"])
+    ...     print(server.account().accepted, server.times_served("17"))
+    {"id":"17"} "default";q=100;w=2
+    1 1
+    """
+
+    def __init__(
+        self,
+        limit: str | Limit | Sequence[str | Limit] | None = None,
+        enforce: str | Sequence[str] | None = None,
+        *,
+        host: str = "127.0.0.1",
+        port: int = 0,
+        **options: Unpack[Options],
+    ) -> None:
+        self._settings = Settings.of(limit, enforce, dict(options))
+        self._host, self._port = host, port
+        self._thread: threading.Thread | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._stop: asyncio.Event | None = None
+        self._listener: Listener | None = None
+
+    def start(self) -> Self:
+        """Begins to listen; returns once connections are accepted."""
+        if self._thread is not None:
+            raise InputError("this test server runs already")
+        ready: Future[Listener] = Future()
+        self._thread = threading.Thread(
+            target=self._run, args=(ready,), name="paceline-test-server", daemon=True
+        )
+        self._thread.start()
+        try:
+            self._listener = ready.result(_PATIENCE)
+        except BaseException:
+            self._thread.join(_PATIENCE)
+            self._thread = None
+            raise
+        return self
+
+    def stop(self) -> None:
+        """Cuts what is open and ends the thread; the account can still be read."""
+        thread, loop, stop = self._thread, self._loop, self._stop
+        if thread is None:
+            return
+        if loop is not None and stop is not None:
+            # The loop may have ended by itself.
+            with suppress(RuntimeError):
+                loop.call_soon_threadsafe(stop.set)
+        thread.join(_PATIENCE)
+        self._thread = None
+
+    def __enter__(self) -> Self:
+        return self.start()
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
+
+    def _run(self, ready: Future[Listener]) -> None:
+        loop = self._loop = new_event_loop()
+        try:
+            loop.run_until_complete(self._serve(ready))
+            loop.run_until_complete(loop.shutdown_asyncgens())
+        finally:
+            loop.close()
+
+    async def _serve(self, ready: Future[Listener]) -> None:
+        self._stop = asyncio.Event()
+        try:
+            listener = await listen(self._settings, self._host, self._port)
+        except InputError as error:
+            ready.set_exception(error)
+            return
+        ready.set_result(listener)
+        await self._stop.wait()
+        await listener.close()
+
+    @property
+    def url(self) -> str:
+        """Where it listens, without a slash at the end."""
+        return self._running().url
+
+    @property
+    def port(self) -> int:
+        """The port it listens on."""
+        return self._running().port
+
+    @property
+    def settings(self) -> Settings:
+        """How it behaves now."""
+        return self._running().core.settings
+
+    def account(self) -> Account:
+        """What it saw since the start or the last reset; also after `stop`."""
+        return self._inside(self._running().account)
+
+    def items(self) -> dict[str, int]:
+        """How often each item was served, those served at least once."""
+        return self._inside(self._running().core.tally.items)
+
+    def times_served(self, name: str) -> int:
+        """How often one item was served."""
+        core = self._running().core
+        return self._inside(lambda: core.tally.times_served(name))
+
+    def reset(self) -> None:
+        """Forgets all it saw and all that was used up."""
+        self._inside(self._running().core.reset)
+
+    def change(self, **changes: Any) -> None:
+        """Goes on with other settings (`limit`, `enforce`, or fields of `Settings`); raises InputError.
+
+        What was used up under a limit of the same kind stays used up.
+        """
+        core = self._running().core
+        old = core.settings
+        limit = changes.pop("limit", old.limits)
+        enforce = changes.pop("enforce", old.enforce if limit is old.limits else None)
+        kept = {name: getattr(old, name) for name in Options.__annotations__}
+        settings = Settings.of(limit, enforce, {**kept, **changes})
+        self._inside(lambda: core.change(settings))
+
+    def _running(self) -> Listener:
+        if self._listener is None:
+            raise InputError("this test server was not started; use it in a with statement, or call start()")
+        return self._listener
+
+    def _inside(self, act: Callable[[], _Result]) -> _Result:
+        """Runs a short act in the server's thread, between two requests."""
+        loop, thread = self._loop, self._thread
+        if loop is None or thread is None or not thread.is_alive():
+            return act()
+        done: Future[_Result] = Future()
+
+        def run() -> None:
+            try:
+                done.set_result(act())
+            except Exception as error:  # noqa: BLE001 - whatever it is, it belongs to the caller's thread
+                done.set_exception(error)
+
+        loop.call_soon_threadsafe(run)
+        return done.result(_PATIENCE)

@@ -1,0 +1,395 @@
+"""HTTP/1.1 on one connection of the test server: parses with httptools, asks the core, writes answers in order."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from email.utils import formatdate
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Any, Final, cast
+
+from ..errors import MissingExtra
+from .core import Core, Request, Verdict
+from .paths import Filler, problem
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+try:
+    import httptools
+except ImportError:
+    raise MissingExtra("httptools", "testing") from None
+
+__all__ = ["Connection", "Door"]
+
+_MOST_TARGET: Final = 16_384
+_MOST_HEAD: Final = 65_536
+_MOST_BODY: Final = 64 << 20
+_MOST_PENDING: Final = 128
+_CHUNK: Final = 65_536
+_PIECES_PER_SECOND: Final = 20
+_LINGER: Final = 1.0
+_CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
+_REASONS: Final = {status.value: status.phrase for status in HTTPStatus}
+
+
+class Door:
+    """What all connections of one server share: the core, its clock, the date of the second, who is connected."""
+
+    def __init__(self, core: Core, clock: Callable[[], float]) -> None:
+        self.core = core
+        self.clock = clock
+        self.connections: set[Connection] = set()
+        self._emptied: asyncio.Future[None] | None = None
+        self._date_of = -1
+        self._starts: dict[int, str] = {}
+
+    async def empty(self) -> None:
+        """Waits until every connection is closed."""
+        if self.connections:
+            self._emptied = asyncio.get_running_loop().create_future()
+            await self._emptied
+
+    def leave(self, connection: Connection) -> None:
+        """A connection is closed."""
+        self.connections.discard(connection)
+        self.core.disconnected()
+        if not self.connections and self._emptied is not None and not self._emptied.done():
+            self._emptied.set_result(None)
+
+    def start(self, status: int, epoch: float) -> str:
+        """The status line and the fields that are the same for a whole second."""
+        second = int(epoch)
+        if second != self._date_of:
+            self._date_of = second
+            self._starts.clear()
+        start = self._starts.get(status)
+        if start is None:
+            date = formatdate(second, usegmt=True)
+            start = f"HTTP/1.1 {status} {_REASONS.get(status, 'Status')}\r\nDate: {date}\r\n"
+            self._starts[status] = start
+        return start
+
+
+class _Turn:
+    """One answer's place in the order of a connection: raw bytes, or a verdict that is due at its time."""
+
+    __slots__ = ("due", "extra", "head_only", "raw", "timer", "verdict")
+
+    def __init__(self, verdict: Verdict | None, extra: str, head_only: bool, raw: bytes = b"") -> None:
+        self.verdict = verdict
+        # `Connection: close` or `keep-alive`, where it has to be said; "close" ends the connection behind it.
+        self.extra = extra
+        self.head_only = head_only
+        self.raw = raw
+        self.due = True
+        self.timer: asyncio.TimerHandle | None = None
+
+
+class Connection(asyncio.Protocol):
+    """One client's connection: keep-alive, pipelining, chunked bodies, HEAD, Expect; what is not HTTP gets a 400."""
+
+    def __init__(self, door: Door) -> None:
+        self._door = door
+        self._core = door.core
+        self._parser: Any = httptools.HttpRequestParser(self)
+        self._transport: asyncio.Transport = cast("asyncio.Transport", None)
+        self._address = ""
+        self._loop = asyncio.get_running_loop()
+        self._turns: deque[_Turn] = deque()
+        self._headers: dict[bytes, bytes] = {}
+        self._target = b""
+        self._in_message = self._in_head = self._begun = False
+        self._fed = 0
+        self._closing = self._lingers = self._paused = self._reading_paused = False
+        self._filling: _Filling | None = None
+        self._farewell: asyncio.TimerHandle | None = None
+
+    # -- asyncio.Protocol
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast("asyncio.Transport", transport)
+        peer = transport.get_extra_info("peername")
+        self._address = str(peer[0]) if peer else ""
+        self._door.connections.add(self)
+        self._core.connected()
+
+    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - asyncio's signature
+        self._closing = True
+        self._door.leave(self)
+        now = self._door.clock()
+        if self._filling is not None:
+            self._filling.stop()
+            self._filling = None
+        if self._farewell is not None:
+            self._farewell.cancel()
+        for turn in self._turns:
+            if turn.timer is not None:
+                turn.timer.cancel()
+            if turn.verdict is not None:
+                self._core.settle(turn.verdict, now, False)
+        self._turns.clear()
+
+    def data_received(self, data: bytes) -> None:
+        if self._closing:
+            return
+        self._begun = False
+        try:
+            self._parser.feed_data(data)
+        except httptools.HttpParserUpgrade:
+            # The request was answered as any other; what follows is in the protocol it hoped for.
+            self._end_after_turns()
+        except httptools.HttpParserCallbackError as error:
+            # A mistake of ours, not of the client's: say so, and go on with the other connections.
+            self._loop.call_exception_handler({"message": "the test server failed", "exception": error})
+            self._transport.abort()
+        except httptools.HttpParserError:
+            self._malformed(400, "this is not HTTP/1.1")
+        # A message is measured from the first chunk that it fills; chunks are bounded themselves.
+        if self._in_message and not self._begun:
+            self._fed += len(data)
+            if self._in_head and self._fed > _MOST_HEAD:
+                self._malformed(431, "the head of the request is too large")
+            elif self._fed > _MOST_BODY:
+                self._malformed(413, "the body of the request is too large")
+
+    def eof_received(self) -> bool:
+        # A client that has said all may still be waiting for its answers.
+        self._closing = True
+        return bool(self._turns)
+
+    def pause_writing(self) -> None:
+        self._paused = True
+        self._balance()
+
+    def resume_writing(self) -> None:
+        self._paused = False
+        if self._filling is not None:
+            self.fill()
+        self._pump()
+
+    # -- callbacks of the parser
+
+    def on_message_begin(self) -> None:
+        self._headers = {}
+        self._target = b""
+        self._in_message = self._in_head = self._begun = True
+        self._fed = 0
+
+    def on_url(self, part: bytes) -> None:
+        self._target += part
+        if len(self._target) > _MOST_TARGET:
+            self._malformed(414, "the target of the request is too long")
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        # Not the trailers: nothing said behind a body changes who asked.
+        if self._in_head:
+            self._headers[name.lower()] = value
+
+    def on_headers_complete(self) -> None:
+        self._in_head = False
+        expected = self._headers.get(b"expect")
+        if expected is not None and not self._closing:
+            if expected.lower() != b"100-continue":
+                self._malformed(417, "only 100-continue can be expected")
+            elif self._parser.get_http_version() == "1.1":
+                self._turns.append(_Turn(None, "", False, _CONTINUE))
+                self._pump()
+
+    def on_message_complete(self) -> None:
+        self._in_message = False
+        if self._closing:
+            return
+        parser = self._parser
+        now = self._door.clock()
+        method = parser.get_method().decode("latin-1")
+        headers = self._headers
+        extra = ""
+        if not parser.should_keep_alive():
+            extra = "close"
+        elif b"connection" in headers and parser.get_http_version() == "1.0":
+            extra = "keep-alive"
+        if b"host" not in headers and parser.get_http_version() == "1.1":
+            self._malformed(400, "there is no Host field")
+            return
+        verdict = self._core.decide(
+            Request(method, self._target.decode("latin-1"), headers, self._address), now
+        )
+        turn = _Turn(verdict, extra, method == "HEAD")
+        if extra == "close":
+            self._closing = True
+        if verdict.delay > 0:
+            turn.due = False
+            turn.timer = self._loop.call_later(verdict.delay, self._fall_due, turn)
+            self._turns.append(turn)
+            self._balance()
+        elif self._turns or self._paused:
+            self._turns.append(turn)
+            self._balance()
+        else:
+            self._carry_out(turn, now)
+
+    # -- answers
+
+    def _fall_due(self, turn: _Turn) -> None:
+        turn.due = True
+        turn.timer = None
+        self._pump()
+
+    def _pump(self) -> None:
+        """Carries out what is due, in order, as long as the client takes it."""
+        turns = self._turns
+        while turns and turns[0].due and not self._paused and self._filling is None:
+            if self._transport.is_closing() or not self._carry_out(turns[0], self._door.clock()):
+                break
+            turns.popleft()
+        self._balance()
+
+    def _balance(self) -> None:
+        """Reads on only while what is to be answered is few and what was answered is taken."""
+        full = self._paused or len(self._turns) > _MOST_PENDING
+        if full != self._reading_paused and not self._transport.is_closing():
+            self._reading_paused = full
+            if full:
+                self._transport.pause_reading()
+            else:
+                self._transport.resume_reading()
+
+    def _carry_out(self, turn: _Turn, now: float) -> bool:
+        """Writes one answer; False when its body goes on later."""
+        verdict = turn.verdict
+        transport = self._transport
+        if verdict is None:
+            transport.write(turn.raw)
+            return True
+        if verdict.fault == "cut":
+            self._core.settle(verdict, now, False)
+            # Told as over before the connection is lost, so that it is not told twice.
+            turn.verdict = None
+            self._closing = True
+            transport.abort()
+            return True
+        head = self._head(verdict, turn, now)
+        body = verdict.body
+        if isinstance(body, Filler) and not turn.head_only:
+            transport.write(head + body.before)
+            filling = _Filling(self, body)
+            if not filling.go_on():
+                self._filling = filling
+                if not self._turns:
+                    self._turns.append(turn)
+                return False
+        elif turn.head_only or verdict.status in (204, 304) or isinstance(body, Filler):
+            transport.write(head)
+        else:
+            transport.write(head + body)
+        self._finish(turn, now)
+        return True
+
+    def _head(self, verdict: Verdict, turn: _Turn, now: float) -> bytes:
+        parts = [self._door.start(verdict.status, self._core.origin + now)]
+        if verdict.status not in (204, 304):
+            length = len(verdict.body) if verdict.declared is None else verdict.declared
+            parts.append(f"Content-Type: {verdict.content_type}\r\nContent-Length: {length}\r\n")
+        for name, value in verdict.headers:
+            parts.append(f"{name}: {value}\r\n")
+        if verdict.declared is not None:
+            turn.extra = "close"
+        if turn.extra:
+            parts.append(f"Connection: {turn.extra}\r\n")
+        parts.append("\r\n")
+        return "".join(parts).encode("latin-1")
+
+    def _finish(self, turn: _Turn, now: float) -> None:
+        verdict, turn.verdict = turn.verdict, None
+        if verdict is not None:
+            self._core.settle(verdict, now, not self._transport.is_closing())
+        if turn.extra == "close" or (self._closing and len(self._turns) <= 1):
+            self._hang_up()
+
+    def fill(self) -> None:
+        """Goes on with the long body under way; at its end, with the answers that wait behind it."""
+        if self._filling is not None and self._filling.go_on():
+            self._filling = None
+            self._finish(self._turns[0], self._door.clock())
+            self._turns.popleft()
+            self._pump()
+
+    def write_piece(self, piece: bytes) -> bool:
+        """Writes a piece of a body; whether more may follow at once."""
+        self._transport.write(piece)
+        return not self._paused and not self._transport.is_closing()
+
+    def _hang_up(self) -> None:
+        self._closing = True
+        transport = self._transport
+        if self._lingers and transport.can_write_eof() and not transport.is_closing():
+            # A client still sending would have its unread answer torn away by a plain close.
+            transport.write_eof()
+            self._farewell = self._loop.call_later(_LINGER, transport.close)
+        else:
+            transport.close()
+
+    def _end_after_turns(self) -> None:
+        self._closing = True
+        if not self._turns:
+            self._transport.close()
+
+    def _malformed(self, status: int, message: str) -> None:
+        if self._closing:
+            return
+        self._core.malformed()
+        self._closing = self._lingers = True
+        made = problem(status, message)
+        verdict = Verdict(made.status, made.headers, made.body)
+        self._turns.append(_Turn(verdict, "close", False))
+        self._pump()
+
+    def abort(self) -> None:
+        """Closes the connection at once (the server stops)."""
+        self._transport.abort()
+
+
+class _Filling:
+    """A long or slow body on its way: writes pieces as the client takes them, or as time passes."""
+
+    def __init__(self, connection: Connection, body: Filler) -> None:
+        self._connection = connection
+        self._left = body.size
+        self._after = body.after
+        self._timer: asyncio.TimerHandle | None = None
+        self._loop = asyncio.get_running_loop()
+        pieces = max(1, min(body.size, int(body.seconds * _PIECES_PER_SECOND))) if body.seconds else 0
+        self._pause = body.seconds / pieces if pieces else 0.0
+        self._piece = -(-body.size // pieces) if pieces else _CHUNK
+        self._waiting = bool(self._pause)
+        if self._waiting:
+            self._wait()
+
+    def _wait(self) -> None:
+        self._waiting = True
+        self._timer = self._loop.call_later(self._pause, self._tick)
+
+    def _tick(self) -> None:
+        self._waiting = False
+        self._connection.fill()
+
+    def go_on(self) -> bool:
+        """Writes what may be written now; whether that was the end."""
+        while not self._waiting:
+            size = min(self._left, self._piece)
+            self._left -= size
+            last = not self._left
+            ready = self._connection.write_piece(b"x" * size + (self._after if last else b""))
+            if last:
+                return True
+            if self._pause:
+                self._wait()
+            elif not ready:
+                break
+        return False
+
+    def stop(self) -> None:
+        """The connection is lost."""
+        if self._timer is not None:
+            self._timer.cancel()
