@@ -1,0 +1,204 @@
+"""How OUT is taken up again: what stands in it is noted, half and failed records are taken out."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import stat
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Final
+
+from ..errors import InputError, OutputError
+from .checkpoint import sync_folder
+from .fastjson import orjson
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from .bitmap import Bitmap
+    from .source import Source
+
+__all__ = ["Replayed", "cut_half_line", "lines_of", "replay", "without_failed"]
+
+_BLOCK: Final = 1024 * 1024
+_AT_ONCE: Final = 200_000
+_ERROR: Final = b'"error":'
+
+
+@dataclass(slots=True)
+class Replayed:
+    """The records of OUT that the last checkpoint had not noted, for the account.
+
+    records: how many; attempts: the sum of theirs; status_400: answers of status 400 or more among them that are
+    no failures; failed: records with an error; dropped: offsets of lines that must go.
+    """
+
+    records: int = 0
+    attempts: int = 0
+    status_400: int = 0
+    failed: int = 0
+    dropped: set[int] = field(default_factory=set)
+
+
+def cut_half_line(fd: int) -> int:
+    """Cuts what stands behind the last newline; returns the size then."""
+    size = end = os.fstat(fd).st_size
+    while end > 0:
+        start = max(0, end - _BLOCK)
+        found = os.pread(fd, end - start, start).rfind(b"\n")
+        if found >= 0:
+            end = start + found + 1
+            break
+        end = start
+    if end < size:
+        os.ftruncate(fd, end)
+    return end
+
+
+def lines_of(fd: int, start: int = 0) -> Iterator[tuple[int, bytes]]:
+    """Offset and text (newline included) of each whole line from `start`, which must be a line's beginning."""
+    at = start
+    parts: list[bytes] = []
+    while block := os.pread(fd, _BLOCK, at):
+        at += len(block)
+        *whole, rest = block.split(b"\n")
+        for line in whole:
+            text = b"".join([*parts, line, b"\n"]) if parts else line + b"\n"
+            yield start, text
+            start += len(text)
+            parts = []
+        if rest:
+            parts.append(rest)
+
+
+def replay(fd: int, start: int, source: Source, recorded: Bitmap, failed: Bitmap, name: str) -> Replayed:
+    """Notes the records from `start` on in `recorded` and `failed`.
+
+    Lines that are no records (blocks lost in a power cut) and records that stand twice are noted in `dropped`,
+    by offset. Raises InputError for a record whose id no input has: such a file is not this job's alone.
+    """
+    found = Replayed()
+    held: list[tuple[int, str | int, dict[str, Any]]] = []
+    for offset, line in lines_of(fd, start):
+        record = _record(line)
+        if record is None:
+            found.dropped.add(offset)
+            continue
+        held.append((offset, record["id"], {key: record.get(key) for key in ("error", "status", "attempts")}))
+        if len(held) >= _AT_ONCE:
+            _note(held, source, recorded, failed, found, name)
+            held.clear()
+    _note(held, source, recorded, failed, found, name)
+    return found
+
+
+def _record(line: bytes) -> dict[str, Any] | None:
+    try:
+        record = orjson.loads(line)
+    except orjson.JSONDecodeError:
+        return None
+    if not isinstance(record, dict) or type(record.get("id")) not in (int, str):
+        return None
+    return record
+
+
+def _note(
+    held: list[tuple[int, str | int, dict[str, Any]]],
+    source: Source,
+    recorded: Bitmap,
+    failed: Bitmap,
+    found: Replayed,
+    name: str,
+) -> None:
+    if not held:
+        return
+    wanted = {identity for _, identity, _ in held}
+    numbers: dict[str | int, int] = {}
+    if source.named:
+        for number, identity in source.ids():
+            if identity in wanted:
+                numbers[identity] = number
+    else:
+        numbers = {one: one for one in wanted if isinstance(one, int) and 1 <= one <= source.count}
+    for offset, identity, record in held:
+        if identity not in numbers:
+            raise InputError(
+                f"{name} holds a record with the id {str(identity)[:80]!r}, which no input has: it was changed by "
+                "another program; name another OUT, or overwrite it with --fresh"
+            )
+        number = numbers[identity]
+        error = record["error"] is not None
+        if number in recorded:
+            # One of the two must go; one with an error goes anyway.
+            if error:
+                found.dropped.add(offset)
+                continue
+            if number in failed:
+                failed.discard(number)
+                found.dropped.add(
+                    -1
+                )  # no offset, but a reason to write OUT anew: the old record stands before `start`
+            else:
+                found.dropped.add(offset)
+                continue
+        recorded.add(number)
+        if error:
+            failed.add(number)
+        status, attempts = record["status"], record["attempts"]
+        found.records += 1
+        found.failed += error
+        found.attempts += attempts if isinstance(attempts, int) else 0
+        found.status_400 += not error and isinstance(status, int) and status >= 400
+
+
+def without_failed(fd: int, path: str, dropped: set[int]) -> int:
+    """Writes OUT anew without the records that have an error and the lines at `dropped`; returns the new descriptor.
+
+    The new file is written beside OUT, synced, locked, then renamed over it, so that at every moment OUT is
+    either the old one or the new one. Raises OutputError, and then OUT is as it was.
+    """
+    fresh = path + ".state.out"
+    new = -1
+    try:
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(fresh)
+        new = os.open(fresh, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_CLOEXEC, 0o600)
+        fcntl.flock(new, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        kept: list[bytes] = []
+        size = 0
+        for offset, line in lines_of(fd):
+            if offset in dropped or (_ERROR in line and _has_error(line)):
+                continue
+            kept.append(line)
+            size += len(line)
+            if size >= _BLOCK:
+                _write(new, kept)
+                size = 0
+        _write(new, kept)
+        os.fchmod(new, stat.S_IMODE(os.fstat(fd).st_mode))
+        os.fsync(new)
+        os.replace(fresh, path)
+    except OSError as error:
+        if new >= 0:
+            os.close(new)
+            with contextlib.suppress(OSError):
+                os.unlink(fresh)
+        raise OutputError(
+            f"cannot write {path} anew without the failed records: {error.strerror or error}; it is as it was: "
+            "make room for a second copy, then run the same command again to go on"
+        ) from None
+    sync_folder(path)
+    return new
+
+
+def _has_error(line: bytes) -> bool:
+    record = _record(line)
+    return record is not None and record.get("error") is not None
+
+
+def _write(fd: int, lines: list[bytes]) -> None:
+    view = memoryview(b"".join(lines))
+    lines.clear()
+    while view:
+        view = view[os.write(fd, view) :]
