@@ -25,10 +25,10 @@ from typing import TYPE_CHECKING, Any, Final
 
 from ..errors import InputError, OutputError
 from .bitmap import Bitmap
-from .checkpoint import RequestMark, State, load, mark_of, save, sync_folder
+from .checkpoint import RequestMark, State, load, mark_of, save
 from .fastjson import orjson
-from .places import check_place, open_locked
-from .resume import Replayed, cut_half_line, lines_of, replay, without_failed
+from .places import check_place, keep_apart, open_locked
+from .resume import Replayed, cut_half_line, replay, still_there, without_failed
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -111,7 +111,7 @@ class Output:
         """
         real = check_place(path, "OUT")
         failed_real = None if failed_path is None else check_place(failed_path, "the file of --failed")
-        _keep_apart(real, failed_real, source)
+        keep_apart(real, failed_real, source)
         existed = os.path.exists(real)
         fd = open_locked(real, "OUT")
         output: Output | None = None
@@ -221,16 +221,13 @@ class Output:
                 written += os.write(fd, data[written:])
         except OSError as error:
             self._broken = True
-            self._keep_whole_lines(fd)
+            with contextlib.suppress(OSError):  # the next run cuts a half line as well
+                cut_half_line(fd)
             raise OutputError(
                 f"cannot write {what}, {self.path}: {error.strerror or error}; every record before is kept: "
                 "make room, then run the same command again to go on"
             ) from None
         return written
-
-    def _keep_whole_lines(self, fd: int) -> None:
-        with contextlib.suppress(OSError):  # the next run cuts a half line as well
-            cut_half_line(fd)
 
     def _note(self, size: int) -> None:
         add = self._state.recorded.add
@@ -251,7 +248,11 @@ class Output:
         Raises OutputError, also where OUT was removed or replaced meanwhile.
         """
         self.flush()
-        self._still_there()
+        try:
+            still_there(self._fd, self.path)
+        except OutputError:
+            self._broken = True
+            raise
         state = self._state
         moment = State(state.source, state.request, self._size, "", failed_file=state.failed_file)
         return Snapshot(moment, state.recorded.compact(), state.failed.compact(), orjson.dumps(dict(extra)))
@@ -294,60 +295,6 @@ class Output:
                 os.close(fd)
         self._fd = self._failed_fd = -1
         self._broken = True
-
-    def _still_there(self) -> None:
-        mine = os.fstat(self._fd)
-        try:
-            if os.path.samestat(mine, os.stat(self.path)):
-                return
-            what = "replaced by another file"
-        except OSError:
-            what = "moved away or removed"
-            if mine.st_nlink == 0:
-                what = "removed, and has been written anew" if self._write_anew() else "removed"
-        self._broken = True
-        raise OutputError(
-            f"{self.path} was {what} while the job ran; what it held counts if it stands there again: "
-            "run the same command again to go on"
-        )
-
-    def _write_anew(self) -> bool:
-        """Puts a removed OUT back from the descriptor that still holds it."""
-        try:
-            with open(self.path, "xb") as file:
-                for _, line in lines_of(self._fd):
-                    file.write(line)
-        except OSError:
-            return False
-        sync_folder(self.path)
-        return True
-
-
-def _keep_apart(out: str, failed: str | None, source: Source) -> None:
-    state = out + ".state"
-    taken = {out: "OUT", state: "OUT's state", state + ".out": "OUT's", state + ".new": "OUT's"}
-    if source.path is not None and (source.path in taken or _same(source, out)):
-        raise InputError(f"SOURCE and OUT are the same file, {source.path}: name another OUT")
-    if failed is None:
-        return
-    if failed in taken:
-        raise InputError(f"the file of --failed is {taken[failed]} itself: name another one")
-    if failed == source.path or _same(source, failed):
-        raise InputError(
-            "the file of --failed is SOURCE itself, which would be overwritten: name another one"
-        )
-    if failed.lower().endswith(".csv"):
-        raise InputError(
-            "failed inputs are listed as URLs or JSON lines, not as CSV: name the file of --failed .jsonl"
-        )
-
-
-def _same(source: Source, path: str) -> bool:
-    try:
-        status = os.stat(path)
-    except OSError:
-        return False
-    return source.path is not None and source.content.identity() == (status.st_dev, status.st_ino)
 
 
 def _compare(before: State, source: Source, request: Mapping[str, str], path: str) -> None:

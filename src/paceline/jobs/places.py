@@ -6,11 +6,14 @@ import errno
 import fcntl
 import os
 import stat
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from ..errors import InputError
 
-__all__ = ["check_place", "open_locked"]
+if TYPE_CHECKING:
+    from .source import Source
+
+__all__ = ["check_place", "keep_apart", "open_locked"]
 
 _PACKED: Final = (".gz", ".zst", ".bz2", ".xz")
 
@@ -66,3 +69,31 @@ def open_locked(path: str, what: str, *, mode: int = 0o666) -> int:
         if same:
             return fd
         os.close(fd)
+
+
+def keep_apart(out: str, failed: str | None, source: Source) -> None:
+    """Raises InputError where two of SOURCE, OUT, its state and the file of --failed are one file."""
+    state = out + ".state"
+    taken = {out: "OUT", state: "OUT's state", state + ".out": "OUT's", state + ".new": "OUT's"}
+    if source.path is not None and (source.path in taken or _same(source, out)):
+        raise InputError(f"SOURCE and OUT are the same file, {source.path}: name another OUT")
+    if failed is None:
+        return
+    if failed in taken:
+        raise InputError(f"the file of --failed is {taken[failed]} itself: name another one")
+    if failed == source.path or _same(source, failed):
+        raise InputError(
+            "the file of --failed is SOURCE itself, which would be overwritten: name another one"
+        )
+    if failed.lower().endswith(".csv"):
+        raise InputError(
+            "failed inputs are listed as URLs or JSON lines, not as CSV: name the file of --failed .jsonl"
+        )
+
+
+def _same(source: Source, path: str) -> bool:
+    try:
+        status = os.stat(path)
+    except OSError:
+        return False
+    return source.path is not None and source.content.identity() == (status.st_dev, status.st_ino)

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from .bitmap import Bitmap
     from .source import Source
 
-__all__ = ["Replayed", "cut_half_line", "lines_of", "replay", "without_failed"]
+__all__ = ["Replayed", "cut_half_line", "lines_of", "replay", "still_there", "without_failed"]
 
 _BLOCK: Final = 1024 * 1024
 _AT_ONCE: Final = 200_000
@@ -202,3 +202,31 @@ def _write(fd: int, lines: list[bytes]) -> None:
     lines.clear()
     while view:
         view = view[os.write(fd, view) :]
+
+
+def still_there(fd: int, path: str) -> None:
+    """Raises OutputError where `path` is not the file behind `fd` any more; a removed one is written anew first."""
+    mine = os.fstat(fd)
+    try:
+        if os.path.samestat(mine, os.stat(path)):
+            return
+        what = "replaced by another file"
+    except OSError:
+        what = "moved away"
+        if mine.st_nlink == 0:
+            what = "removed, and has been written anew" if _written_anew(fd, path) else "removed"
+    raise OutputError(
+        f"{path} was {what} while the job ran; what it held counts if it stands there again: "
+        "run the same command again to go on"
+    )
+
+
+def _written_anew(fd: int, path: str) -> bool:
+    """Puts a removed OUT back from the descriptor that still holds it."""
+    try:
+        with open(path, "xb") as file:
+            file.writelines(line for _, line in lines_of(fd))
+    except OSError:
+        return False
+    sync_folder(path)
+    return True

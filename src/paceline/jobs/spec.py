@@ -19,11 +19,13 @@ if TYPE_CHECKING:
 __all__ = ["BadInput", "Defaults", "Request", "own_id", "read_spec", "url_request"]
 
 FIELDS: Final = ("url", "id", "method", "headers", "params", "json", "data", "cost")
+_KNOWN: Final = frozenset(FIELDS)
 _RIGHT: Final = 'write it like {"url": "https://api.example.com/items", "params": {"page": 1}}'
 _TOKEN: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,200}")
 _BAD_VALUE: Final = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
 # Numbers that a double or a 64-bit integer may not give back as they were written.
 _DELICATE: Final = re.compile(rb"[0-9]{16}|[0-9]\.[0-9]|[0-9][eE][+-]?[0-9]")
+_ONLY: Final = frozenset({"url", "id", "params"})  # fields that make no headers, no body and no cost
 _OBJECTS: Final = ("headers", "params", "data")
 _FRAMING: Final = frozenset({"content-length", "transfer-encoding", "connection"})
 
@@ -156,11 +158,11 @@ def _object(text: bytes) -> dict[str, Any]:
 def _request(
     fields: dict[str, Any], text: bytes, number: int, identity: str | int, line: int, defaults: Defaults
 ) -> Request:
-    for name in fields:
-        if name not in FIELDS:
-            near = difflib.get_close_matches(name[:40], FIELDS, 1)
-            hint = f" (did you mean {near[0]!r}?)" if near else ""
-            raise Unusable(f"there is no field {name[:40]!r}{hint}; the fields are {', '.join(FIELDS)}")
+    if not fields.keys() <= _KNOWN:
+        name = next(name for name in fields if name not in _KNOWN)
+        near = difflib.get_close_matches(name[:40], FIELDS, 1)
+        hint = f" (did you mean {near[0]!r}?)" if near else ""
+        raise Unusable(f"there is no field {name[:40]!r}{hint}; the fields are {', '.join(FIELDS)}")
     if _DELICATE.search(text) and any(isinstance(fields.get(name), dict) for name in _OBJECTS):
         written = _reread(text, str)
         fields |= {name: written[name] for name in _OBJECTS if isinstance(fields.get(name), dict)}
@@ -171,6 +173,9 @@ def _request(
         raise Unusable(f"its url is {_kind(url)}, not text; {_RIGHT}")
     given = _with_params(url.strip(), fields.get("params"))
     checked = check_url(given)
+    if checked.authorization is None and fields.keys() <= _ONLY:
+        method, headers = defaults.method, defaults.headers
+        return Request(number, identity, method, checked.url, headers, None, 1.0, given, text, line)
     own = _own_headers(fields.get("headers"))
     body, content_type = _body(fields, text)
     lower = {name.lower() for name in own}

@@ -14,12 +14,14 @@ __all__ = ["MAX_URL", "CheckedURL", "Unusable", "check_url", "is_plain_url", "sh
 
 MAX_URL: Final = 65_536
 
-# What nearly every input is: plain ASCII, a host name, nothing to repair. Bytes, for speed; the long way
-# below says what is wrong with the others, or mends them.
-is_plain_url: Final = re.compile(
-    rb"https?://[A-Za-z0-9][A-Za-z0-9-]{0,62}+(?:\.[A-Za-z0-9][A-Za-z0-9-]{0,62}+)*+(?::[1-9][0-9]{0,3})?"
-    rb"(?:[/?][\x21-\x7e]*+)?"
-).fullmatch
+# What nearly every input is: plain ASCII, a host name, nothing to repair; the long way below
+# says what is wrong with the others, or mends them.
+_PLAIN: Final = (
+    r"https?://[A-Za-z0-9][A-Za-z0-9-]{0,62}+(?:\.[A-Za-z0-9][A-Za-z0-9-]{0,62}+)*+(?::[1-9][0-9]{0,3})?"
+    r"(?:[/?][\x21-\x7e]*+)?"
+)
+is_plain_url: Final = re.compile(_PLAIN.encode()).fullmatch
+_is_plain_text: Final = re.compile(_PLAIN).fullmatch
 
 _PARTS: Final = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*):(//)?([^/?#\\]*)(.*)", re.DOTALL)
 _BAD: Final = re.compile(r"[\x00-\x20\x7f-\xa0\u2028\u2029]")
@@ -58,6 +60,8 @@ write it like https://api.example.com/items/1
         raise Unusable(
             f"the URL is {len(text):,} characters long, more than {MAX_URL:,}; send long data as a body"
         )
+    if _is_plain_text(text):
+        return CheckedURL(text, None)
     bad = _BAD.search(text)
     if bad is not None:
         kind = "a space" if bad[0] == " " else f"the control character {bad[0]!r}"
