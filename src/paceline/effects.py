@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
     from .events import Event
+    from .ledger import Cost
     from .retry import FaultKind
     from .signals import Signal
 
@@ -66,7 +67,7 @@ class Permit(Protocol):
         """The attempt is over; what it took stays charged, what it held (concurrency) is free again."""
 
     def cancel(self) -> None:
-        """The request never went out: the slot goes to the next who waits, or back.
+        """The attempt was broken off: unless it was stamped by `sent`, the slot goes to the next, or back.
 
         Of `release` and `cancel` the first call counts, any further one does nothing.
         """
@@ -82,7 +83,7 @@ class Call(NamedTuple):
 
     method: str
     url: str
-    cost: float = 1.0
+    cost: Cost = 1
     priority: int = 0
     replayable: bool = True
     keyed: bool = False
@@ -91,7 +92,7 @@ class Call(NamedTuple):
 class Acquire(NamedTuple):
     """Effect: a permit is wanted, within `timeout` seconds (None: however long it takes)."""
 
-    cost: float
+    cost: Cost
     priority: int
     timeout: float | None
 
@@ -143,8 +144,8 @@ class Answer(NamedTuple):
 
     headers: whatever `read_signal` takes. body: bytes the shell had at hand, or None.
     response: the client's own object, never looked into. elapsed: seconds the attempt took.
-    now: epoch seconds of its arrival. held: its body is still being read, so the shell releases the
-    permit itself when that is done.
+    now: epoch seconds of its arrival. held: its body is still to be read, so if it is the final answer, the
+    shell releases the permit itself when that is done.
     """
 
     status: int

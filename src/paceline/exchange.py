@@ -78,7 +78,7 @@ def exchange(call: Call, rules: Rules, started: float) -> Generator[Effect, Any,
     >>> rules = Rules(retry=Retry(), read=lambda *a, **k: served, scope="api", events="none")
     >>> steps = exchange(Call("GET", "https://api.example.com/items/1"), rules, started=0.0)
     >>> next(steps)
-    Acquire(cost=1.0, priority=0, timeout=None)
+    Acquire(cost=1, priority=0, timeout=None)
     >>> steps.send(SimpleNamespace(waited=0.25, reason="pace")).attempt
     1
     >>> steps.send(Answer(200, {}, b"{}", "the response", elapsed=0.1, now=1.0)).status
@@ -159,6 +159,7 @@ def _go_on(
         verdict = decide(retry, course.history(), refusal)
         if notable:
             yield course.tell_refused(reply, asked, remaining, verdict.wait)
+        course.held_up += verdict.wait
     else:
         failure = course.failure(reply, signal)
         verdict = decide(retry, course.history(), failure)
@@ -171,7 +172,6 @@ def _go_on(
         return course.outcome(end)
     if notable:
         yield course.tell_retrying(reply, asked, remaining, verdict.wait)
-    course.held_up += verdict.wait
     seconds = verdict.wait - held
     if seconds > 0:
         now = yield Sleep(seconds, verdict.reason)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple, get_args
 
@@ -12,7 +11,7 @@ from tenacity import stop_after_attempt, wait_exponential_jitter
 from ._strategies import alike, call_state, text_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
 
     from tenacity import RetryCallState
 
@@ -295,15 +294,12 @@ def over_budget(retry: Retry, history: History, verdict: Again, *, slow: bool) -
 
 def _after_refusal(retry: Retry, history: History, outcome: Refusal) -> Again | Stop:
     if outcome.terminal:
-        return Stop(
-            "terminal", "the server says that waiting will not help: the quota itself is spent or missing"
-        )
+        return Stop("terminal", "the server says that waiting will not help: the quota is spent or missing")
     if not outcome.replayable:
         return Stop("body", "its body was used up by the first attempt")
     if history.refusals >= retry.refusals_while_others_served:
-        return Stop(
-            "refused", f"refused {history.refusals} times in a row while others of its scope were served"
-        )
+        why = f"refused {history.refusals} times in a row while others of its scope were served"
+        return Stop("refused", why)
     asked, floor = outcome.retry_after, retry.zero_wait_floor
     if asked is None:
         wait = outcome.pause
@@ -329,7 +325,10 @@ def _after_failure(retry: Retry, history: History, outcome: Failure) -> Again | 
     if outcome.kind is not None and outcome.kind not in retry.faults:
         return Stop("fault", f"a fault of the kind {outcome.kind} is not tried again")
     if not outcome.repeatable:
-        why = f"it may have reached the server, and only an idempotent method or a request with {retry.idempotency_header} is sent again"
+        why = (
+            "it may have reached the server: only idempotent methods are sent again, "
+            f"or a request with {retry.idempotency_header}"
+        )
         return Stop("unrepeatable", why)
     if not outcome.replayable:
         return Stop("body", "its body was used up by the first attempt")
@@ -345,10 +344,8 @@ def _after_failure(retry: Retry, history: History, outcome: Failure) -> Again | 
 def _unless_over(
     retry: Retry, history: History, wait: float, reason: str, result: Any, error: BaseException | None
 ) -> Again | Stop:
-    if retry.deadline is not None and history.elapsed + wait >= retry.deadline:
-        return Stop(
-            "deadline", f"a wait of {wait:.3g} s would pass the deadline of {retry.deadline:g} s", wait
-        )
+    if _too_late(retry, history, wait):
+        return _past_deadline(retry, wait)
     state = call_state(history.failures, history.elapsed, history.idle, result, error)
     state.upcoming_sleep = wait
     if retry.stop(state):

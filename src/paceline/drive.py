@@ -1,0 +1,252 @@
+"""The two loops that act for an exchange, sync and async: they take permits, send, learn, sleep and tell."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
+
+from .effects import Acquire, Answer, Fault, Learn, MayRetry, Refresh, Refreshed, Send, Sleep
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Generator
+
+    from .effects import Effect, Learned, Permit
+    from .events import Sink
+    from .ledger import Cost
+    from .outcome import Outcome
+    from .signals import Signal
+
+__all__ = ["AsyncScope", "Scope", "Steps", "adrive", "drive"]
+
+Steps: TypeAlias = "Generator[Effect, Any, Outcome]"
+
+
+class _Teachable(Protocol):
+    """What both kinds of scopes do at once, without waiting."""
+
+    def learn(self, permit: Any, signal: Signal, status: int) -> Learned:
+        """Takes in what a response says about the limits; says how long the scope pauses now."""
+
+    def may_retry(self) -> bool:
+        """Spends one retry of the scope's budget where there is one left."""
+
+
+class Scope(_Teachable, Protocol):
+    """What shares a limit, for threads."""
+
+    def acquire(self, cost: Cost, *, priority: int, timeout: float | None) -> Permit:
+        """Waits for a permit; raises AcquireTimeout, CostAboveQuota or RetryLater where none comes."""
+
+
+class AsyncScope(_Teachable, Protocol):
+    """What shares a limit, for tasks."""
+
+    def acquire(self, cost: Cost, *, priority: int, timeout: float | None) -> Awaitable[Permit]:
+        """Waits for a permit; raises AcquireTimeout, CostAboveQuota or RetryLater where none comes."""
+
+
+def drive(
+    steps: Steps,
+    scope: Scope,
+    send: Callable[[Send], Answer | Fault],
+    *,
+    emit: Sink | None = None,
+    refresh: Callable[[Permit], bool] | None = None,
+    discard: Callable[[Answer], None] | None = None,
+    sleep: Callable[[float], None] = time.sleep,
+    clock: Callable[[], float] = time.time,
+) -> Outcome:
+    """Acts for one exchange until it ends, blocking this thread.
+
+    send: sends the request once. It stamps `effect.permit.sent()` when the request goes on the wire, bounds
+    its time by `effect.left`, and makes a `Fault` of its client's exceptions; one it raises ends the exchange.
+    emit: takes the events. refresh: renews the credential (see `paceline.credentials`), True if it is fresher.
+    discard: called with an answer that another attempt is to replace: it reads what is left of the body and
+    gives the connection back, and leaves the response fit to be handed out, should nothing better come.
+    sleep, clock: seconds, and epoch seconds.
+
+    Every permit is released, or cancelled where nothing was sent, on every way out. Exceptions, cancellation
+    and KeyboardInterrupt are thrown into the exchange, which lets them pass: they are never retried.
+
+    >>> from types import SimpleNamespace
+    >>> from paceline.effects import Call
+    >>> from paceline.exchange import Rules, exchange
+    >>> from paceline.retry import Retry
+    >>> from paceline.signals import read_signal
+    >>> permit = SimpleNamespace(waited=0.0, reason="", sent=bool, release=bool, cancel=bool)
+    >>> def acquire(cost, *, priority, timeout):
+    ...     return permit
+    >>> nothing = SimpleNamespace(wait=0.0, until=0.0, others_served=False, remaining=None)
+    >>> free = SimpleNamespace(acquire=acquire, learn=lambda *_: nothing, may_retry=lambda: True)
+    >>> statuses = iter([503, 200])
+    >>> def send(effect):
+    ...     effect.permit.sent()
+    ...     return Answer(next(statuses), {}, b"", "the response", elapsed=0.1, now=0.0)
+    >>> def sleep(seconds):
+    ...     print("sleeps", 1 <= seconds <= 2)
+    >>> rules = Rules(retry=Retry(), read=read_signal, scope="api")
+    >>> steps = exchange(Call("GET", "https://api.example.com/items/1"), rules, started=0.0)
+    >>> drive(steps, free, send, sleep=sleep).attempts
+    sleeps True
+    2
+    """
+    permit: Permit | None = None
+    answer: Answer | None = None
+    reply: Any
+    try:
+        effect = next(steps)
+        while True:
+            try:
+                if answer is not None and isinstance(effect, Acquire | Sleep):
+                    if discard is not None:
+                        discard(answer)
+                    answer = None
+                    if permit is not None:
+                        permit.release()
+                        permit = None
+                if isinstance(effect, Acquire):
+                    cost, priority, timeout = effect
+                    permit = reply = scope.acquire(cost, priority=priority, timeout=timeout)
+                elif isinstance(effect, Send):
+                    reply = send(effect)
+                    if isinstance(reply, Answer):
+                        answer = reply
+                    else:
+                        _end(effect.permit, reply)
+                        permit = None
+                elif isinstance(effect, Learn):
+                    reply = scope.learn(effect.permit, effect.signal, effect.status)
+                    if answer is not None and not answer.held:
+                        effect.permit.release()
+                        permit = None
+                elif isinstance(effect, Sleep):
+                    sleep(effect.seconds)
+                    reply = clock()
+                elif isinstance(effect, Refresh):
+                    before = clock()
+                    fresh = refresh is not None and refresh(effect.permit)
+                    reply = Refreshed(fresh, max(0.0, clock() - before))
+                elif isinstance(effect, MayRetry):
+                    reply = scope.may_retry()
+                else:
+                    reply = None if emit is None else emit(effect.event)
+            except BaseException as error:  # noqa: BLE001 - the exchange decides, and lets it pass
+                effect = steps.throw(error)
+            else:
+                effect = steps.send(reply)
+    except StopIteration as end:
+        if answer is not None:
+            # The final answer: where its body is still to be read, the permit is the shell's from here on.
+            permit = None
+        outcome: Outcome = end.value
+        return outcome
+    except BaseException:
+        if answer is not None and discard is not None:
+            discard(answer)
+        raise
+    finally:
+        if permit is not None:
+            permit.cancel()
+
+
+async def adrive(
+    steps: Steps,
+    scope: AsyncScope,
+    send: Callable[[Send], Awaitable[Answer | Fault]],
+    *,
+    emit: Sink | None = None,
+    refresh: Callable[[Permit], Awaitable[bool]] | None = None,
+    discard: Callable[[Answer], Awaitable[None]] | None = None,
+    sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+    clock: Callable[[], float] = time.time,
+) -> Outcome:
+    """Acts for one exchange until it ends, as a task; arguments and promises as for `drive`, awaited.
+
+    >>> from types import SimpleNamespace
+    >>> from paceline.effects import Call
+    >>> from paceline.exchange import Rules, exchange
+    >>> from paceline.retry import Retry
+    >>> from paceline.signals import read_signal
+    >>> permit = SimpleNamespace(waited=0.0, reason="", sent=bool, release=bool, cancel=bool)
+    >>> async def acquire(cost, *, priority, timeout):
+    ...     return permit
+    >>> nothing = SimpleNamespace(wait=0.0, until=0.0, others_served=False, remaining=None)
+    >>> free = SimpleNamespace(acquire=acquire, learn=lambda *_: nothing, may_retry=lambda: True)
+    >>> statuses = iter([503, 200])
+    >>> async def send(effect):
+    ...     effect.permit.sent()
+    ...     return Answer(next(statuses), {}, b"", "the response", elapsed=0.1, now=0.0)
+    >>> async def sleep(seconds):
+    ...     print("sleeps", 1 <= seconds <= 2)
+    >>> rules = Rules(retry=Retry(), read=read_signal, scope="api")
+    >>> steps = exchange(Call("GET", "https://api.example.com/items/1"), rules, started=0.0)
+    >>> asyncio.run(adrive(steps, free, send, sleep=sleep)).attempts
+    sleeps True
+    2
+    """
+    permit: Permit | None = None
+    answer: Answer | None = None
+    reply: Any
+    try:
+        effect = next(steps)
+        while True:
+            try:
+                if answer is not None and isinstance(effect, Acquire | Sleep):
+                    if discard is not None:
+                        await discard(answer)
+                    answer = None
+                    if permit is not None:
+                        permit.release()
+                        permit = None
+                if isinstance(effect, Acquire):
+                    cost, priority, timeout = effect
+                    permit = reply = await scope.acquire(cost, priority=priority, timeout=timeout)
+                elif isinstance(effect, Send):
+                    reply = await send(effect)
+                    if isinstance(reply, Answer):
+                        answer = reply
+                    else:
+                        _end(effect.permit, reply)
+                        permit = None
+                elif isinstance(effect, Learn):
+                    reply = scope.learn(effect.permit, effect.signal, effect.status)
+                    if answer is not None and not answer.held:
+                        effect.permit.release()
+                        permit = None
+                elif isinstance(effect, Sleep):
+                    await sleep(effect.seconds)
+                    reply = clock()
+                elif isinstance(effect, Refresh):
+                    before = clock()
+                    fresh = refresh is not None and await refresh(effect.permit)
+                    reply = Refreshed(fresh, max(0.0, clock() - before))
+                elif isinstance(effect, MayRetry):
+                    reply = scope.may_retry()
+                else:
+                    reply = None if emit is None else emit(effect.event)
+            except BaseException as error:  # noqa: BLE001 - the exchange decides, and lets it pass
+                effect = steps.throw(error)
+            else:
+                effect = steps.send(reply)
+    except StopIteration as end:
+        if answer is not None:
+            # The final answer: where its body is still to be read, the permit is the shell's from here on.
+            permit = None
+        outcome: Outcome = end.value
+        return outcome
+    except BaseException:
+        if answer is not None and discard is not None:
+            await discard(answer)
+        raise
+    finally:
+        if permit is not None:
+            permit.cancel()
+
+
+def _end(permit: Permit, fault: Fault) -> None:
+    """Gives a permit back after a broken attempt: whole, where the server never saw the request."""
+    if fault.sent:
+        permit.release()
+    else:
+        permit.cancel()
