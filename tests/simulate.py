@@ -9,7 +9,8 @@ from math import inf
 
 from paceline.ledger import Ledger
 from paceline.limits import Limit
-from paceline.testing.enforcers import Gate, build
+from paceline.testing.enforcers import build
+from paceline.testing.gate import Gate
 
 
 @dataclass

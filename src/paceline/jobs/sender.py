@@ -1,0 +1,178 @@
+"""Sends one attempt of the batch job with aiohttp, stamps its permit when it goes on the wire, and reads the answer."""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+import time
+from collections.abc import Mapping
+from contextvars import ContextVar
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final, Protocol
+
+from ..effects import Answer, Fault
+from ..errors import InputError, MissingExtra
+
+try:
+    import aiohttp
+    from yarl import URL
+except ImportError:
+    raise MissingExtra("aiohttp", "cli") from None
+
+if TYPE_CHECKING:
+    from ..effects import Permit
+    from ..retry import FaultKind
+
+__all__ = ["AiohttpSender", "Sender", "SenderOptions", "TooLarge"]
+
+_CHUNK: Final = 1 << 16
+
+
+class TooLarge(Exception):
+    """An answer's body is over the size limit."""
+
+    def __init__(self, most: int) -> None:
+        super().__init__(f"the body is over the limit of {most} bytes (--max-body)")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SenderOptions:
+    """How attempts are sent.
+
+    timeout: seconds for one attempt, from connecting to the last byte. max_body: most bytes of one body.
+    proxy: URL of an HTTP proxy. ca_file: certificates to trust instead of the system's. connections: most at once.
+    """
+
+    timeout: float = 30.0
+    max_body: int = 32 * 1024 * 1024
+    proxy: str | None = None
+    ca_file: str | None = None
+    connections: int = 32
+
+
+class Sender(Protocol):
+    """What the engine sends with."""
+
+    async def send(
+        self, method: str, url: str, headers: Mapping[str, str], body: bytes | None, permit: Permit, left: float | None
+    ) -> Answer | Fault:
+        """One attempt; `left`: seconds to a deadline, None without one. Follows no redirect."""
+        ...
+
+    async def close(self) -> None:
+        """Closes all connections."""
+        ...
+
+
+# The permit of the request that this task is sending: the connector has no other way to know it.
+_permit: ContextVar[Permit | None] = ContextVar("paceline_permit", default=None)
+
+
+class _StampingConnector(aiohttp.TCPConnector):
+    """Stamps a request's permit the moment its connection stands, which is when its bytes are written."""
+
+    async def connect(self, req: Any, traces: Any, timeout: Any) -> Any:
+        connection = await super().connect(req, traces, timeout)
+        permit = _permit.get()
+        if permit is not None:
+            if permit.wrote is not None:  # type: ignore[attr-defined]
+                # aiohttp would send once more by itself after a kept connection broke; a second send needs a permit.
+                connection.close()
+                raise aiohttp.ServerDisconnectedError("the server closed a kept connection")
+            permit.sent()
+        return connection
+
+
+class AiohttpSender:
+    """A sender on one aiohttp session: kept connections, no cookies, no redirects of its own."""
+
+    def __init__(self, options: SenderOptions) -> None:
+        self._options = options
+        tls: ssl.SSLContext | bool = True
+        if options.ca_file is not None:
+            try:
+                tls = ssl.create_default_context(cafile=options.ca_file)
+            except (OSError, ssl.SSLError) as error:
+                raise InputError(f"cannot read certificates from --ca-file {options.ca_file}: {error}") from None
+        connector = _StampingConnector(limit=0, ssl=tls, ttl_dns_cache=300, keepalive_timeout=30.0)
+        # Without proxies in the environment there is nothing to look up for each request.
+        from urllib.request import getproxies
+
+        self._session = aiohttp.ClientSession(
+            connector=connector,
+            cookie_jar=aiohttp.DummyCookieJar(),
+            timeout=aiohttp.ClientTimeout(total=options.timeout),
+            trust_env=bool(getproxies()) and options.proxy is None,
+            auto_decompress=True,
+        )
+
+    async def send(
+        self, method: str, url: str, headers: Mapping[str, str], body: bytes | None, permit: Permit, left: float | None
+    ) -> Answer | Fault:
+        """One attempt; see Sender."""
+        began = time.perf_counter()
+        token = _permit.set(permit)
+        options = self._options
+        extra: dict[str, Any] = {}
+        if left is not None and left < options.timeout:
+            extra["timeout"] = aiohttp.ClientTimeout(total=max(0.001, left))
+        if options.proxy is not None:
+            extra["proxy"] = options.proxy
+        try:
+            async with self._session.request(
+                method, URL(url, encoded=True), headers=headers, data=body, allow_redirects=False, **extra
+            ) as response:
+                content = await self._read(response)
+                return Answer(
+                    response.status, response.headers, content, response, time.perf_counter() - began, time.time()
+                )
+        except (aiohttp.ClientError, asyncio.TimeoutError, OSError, ValueError, TooLarge) as error:
+            kind, sent = _kind_of(error, permit.wrote is not None)  # type: ignore[attr-defined]
+            return Fault(error, kind, time.perf_counter() - began, time.time(), sent)
+        finally:
+            _permit.reset(token)
+
+    async def _read(self, response: aiohttp.ClientResponse) -> bytes:
+        most = self._options.max_body
+        headers = response.headers
+        length = headers.get("Content-Length")
+        if length is not None and "Content-Encoding" not in headers and length.isascii() and length.isdigit():
+            if len(length) > 18 or int(length) > most:
+                response.close()
+                raise TooLarge(most)
+            return await response.read()
+        chunks: list[bytes] = []
+        size = 0
+        async for chunk in response.content.iter_chunked(_CHUNK):
+            size += len(chunk)
+            if size > most:
+                response.close()
+                raise TooLarge(most)
+            chunks.append(chunk)
+        return b"".join(chunks)
+
+    async def close(self) -> None:
+        await self._session.close()
+
+
+def _kind_of(error: Exception, sent: bool) -> tuple[FaultKind, bool]:
+    """What broke, and whether the request may have reached the server."""
+    if isinstance(error, TooLarge):
+        return "too_large", True
+    if isinstance(error, aiohttp.ClientConnectorDNSError):
+        return "resolve", False
+    if isinstance(error, aiohttp.ClientSSLError | ssl.SSLError):
+        return "tls", sent
+    if isinstance(error, aiohttp.ClientConnectorError | aiohttp.ClientHttpProxyError):
+        return "connect", False
+    if isinstance(error, asyncio.TimeoutError):
+        return "timeout", sent
+    if isinstance(error, aiohttp.ServerDisconnectedError | ConnectionError | aiohttp.ClientOSError):
+        return "reset", sent
+    if isinstance(error, aiohttp.InvalidURL):
+        return "invalid", False
+    if isinstance(error, aiohttp.ClientPayloadError | aiohttp.ClientResponseError):
+        return "protocol", sent
+    if isinstance(error, ValueError):
+        return "invalid", sent
+    return "other", sent
