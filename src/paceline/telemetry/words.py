@@ -97,7 +97,7 @@ def moment(at: float, now: float) -> str:
     if not 0 <= at <= _LAST_DAY:
         return "a far day"
     then = datetime.fromtimestamp(at, UTC)
-    today = datetime.fromtimestamp(min(max(now, 0.0), _LAST_DAY), UTC).date()
+    today = datetime.fromtimestamp(min(max(0.0, now), _LAST_DAY), UTC).date()
     if then.date() != today:
         return then.strftime("%Y-%m-%d %H:%M UTC")
     return then.strftime("%H:%M:%S UTC" if abs(at - now) < 3600 else "%H:%M UTC")
