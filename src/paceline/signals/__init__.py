@@ -1,1 +1,10 @@
+"""What a response says about limits, in whatever dialect its server speaks."""
 
+from __future__ import annotations
+
+from ._dialect import Dialect
+from ._read import find_dialect, needs_body, read_signal
+from ._signal import Quota, Signal
+from .dialects import DIALECTS
+
+__all__ = ["DIALECTS", "Dialect", "Quota", "Signal", "find_dialect", "needs_body", "read_signal"]

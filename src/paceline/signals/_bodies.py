@@ -1,0 +1,280 @@
+"""What the body of an answer says about limits: error codes, waits in JSON, waits in prose; bounded in size, depth and time."""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Final
+
+from ._names import words
+from ._times import Clock, Span, read_span, span_of_number
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+__all__ = [
+    "MOST_BYTES",
+    "Facts",
+    "load",
+    "normal_code",
+    "refusal_code",
+    "refusal_prose",
+    "survey",
+    "terminal_code",
+    "wait_in_prose",
+]
+
+MOST_BYTES: Final = 65536
+_MOST_NODES: Final = 400
+_DEEPEST: Final = 8
+_MOST_TEXT: Final = 2000
+_MOST_PAGE: Final = 4096
+
+_CODE_KEYS: Final = words(
+    "code type error errors errortype errorcode errorname errorid reason status category name id kind policyname policy"
+    " errcode errno subcode errorsubcode statuscode faultcode result title ratelimitreason"
+)
+_TEXT_KEYS: Final = words(
+    "message error errormessage description errordescription detail details title msg info errorsummary note information"
+    " result reason faultstring text statusmessage userfriendlymessage"
+)
+# In an answer that was served only these are looked into: a row of data may say "throttled" without meaning us.
+_ERROR_KEYS: Final = words("error errors fault faults exception")
+_ERROR_SCALARS: Final = words("error errors errorcode errcode errorname errorid errormessage errormsg")
+_FAILED: Final = frozenset(("0", "error", "fail", "failed", "failure", "notok", "overquerylimit"))
+_SECONDS_KEYS: Final = words(
+    "retryafter retryafterseconds retryaftersec retryaftersecs retryafterinseconds retryin"
+    " retryinseconds retrydelay retrydelayseconds secondsuntilretry secondstowait waitseconds throttleseconds cooldown"
+    " cooldownseconds quotaresetdelay tryagainin tryagaininseconds waittimeseconds"
+)
+_MILLIS_KEYS: Final = words(
+    "retryafterms retryaftermillis retryaftermilliseconds retryinms retrydelayms retrydelaymillis waitms backoffms"
+    " resetafterms resetaftermilliseconds"
+)
+_MINUTES_KEYS: Final = words("retryafterminutes retryinminutes waitminutes")
+_RESET_KEYS: Final = words(
+    "ratelimitresettime ratelimitreset ratelimitresetat ratelimitresetafter resetafter resetafterseconds resetin"
+    " resetinseconds resetsin resettime resetat resetsat reset resettimestamp quotaresettimestamp retryat"
+    " retryafterdate nextavailableat availableat"
+)
+
+# The codes that all SDKs know, whatever their case and punctuation; botocore's list of throttling errors is in it.
+_REFUSAL_CODE: Final = re.compile(
+    r"ratelimit|toomanyrequest|throttl|requestlimit(?:exceeded|reached)|slowdown|overquerylimit|overratelimit"
+    r"|^(?:query|daily|hourly|user|api|call|calls|concurrent|concurrency)?(?:quota|limit)(?:s)?(?:exceeded|reached)(?:exception|error)?$"
+    r"|quotaexceeded|exceeded(?:your)?(?:current)?quota|dailylimitexceeded|bandwidthlimitexceeded|priorrequestnotcomplete"
+    r"|provisionedthroughputexceeded|transactioninprogress|insufficientquota|toomanyconcurrent|concurrentrequest"
+    r"|complexitybudgetexhausted|complexityexception|resourceexhausted|^maxlag$|^serverbusy$|requestratetoo|abnormalusagedetected"
+)
+_TERMINAL_CODE: Final = re.compile(
+    r"insufficientquota|insufficientcredit|insufficientbalance|creditbalance|billing|dailylimitexceeded|paymentrequired"
+    r"|exceededcurrentquota|accountsuspended|overdailylimit|accountdeactivated|maxcostexceeded|maxcomplexityexceeded"
+)
+_REFUSAL_TEXT: Final = re.compile(
+    r"rate[ -]?limit[a-z]{0,3}[^.\n]{0,40}?\b(?:exceeded|reached|hit|exhausted|violat)"
+    r"|\b(?:exceed|hit|reach|over)[a-z]{0,6}\b[^.\n]{0,60}?(?:rate|request|call|api|usage)s?[ -]?(?:limit|quota|threshold)"
+    r"|too many (?:[a-z-]{2,20} ){0,2}(?:requests|calls|queries|connections)"
+    r"|(?:request|call|rate|query|queries|api)s? (?:rate )?(?:limit|threshold|quota) (?:is |was |has been )?(?:exceeded|reached)"
+    r"|limit on the number of (?:requests|calls)|\b(?:was|been|being|are) (?:throttled|rate[ -]?limited)|reduce your request rate"
+    r"|over_query_limit|over_rate_limit|(?:api|call|daily) (?:limit|quota) (?:exceeded|reached)|^throttled$|slow down"
+)
+_UNIT: Final = r"(?:ms|milliseconds?|s|secs?|seconds?|m|mins?|minutes?|h|hrs?|hours?|d|days?)"
+_PROSE_WAIT: Final = re.compile(
+    r"\b(?:again|retry|retrying|wait|available|resets?|unblocked|resume|back ?off)\b[^0-9.\n]{0,40}?"
+    rf"\b((?:[0-9]{{1,10}}(?:\.[0-9]{{1,12}})? ?{_UNIT}(?![a-z])(?:,? (?:and )?)?){{1,5}})"
+)
+_PROSE_BARE: Final = re.compile(r"\bretry[ _-]after:? ([0-9]{1,8}(?:\.[0-9]{1,6})?)(?![0-9a-z./-])")
+_PROSE_UNTIL: Final = re.compile(r"\b(?:until|at) ([0-9]{10,13})(?![0-9])")
+_XML_CODE: Final = re.compile(
+    r"<(?:[a-z]{1,12}:)?(?:code|faultcode|errorcode|error_code|reason)>\s{0,9}([\w:. -]{1,80})", re.I
+)
+_TAG: Final = re.compile(r"<[^<>]{0,400}>")
+_NOT_WORD: Final = re.compile(r"[^a-z0-9]+")
+
+
+@dataclass(slots=True)
+class Facts:
+    """What a body says: normalised error codes, messages, waits from its own fields, resets, whether it speaks of concurrency."""
+
+    codes: set[str] = field(default_factory=set)
+    numbers: set[int] = field(default_factory=set)
+    messages: list[str] = field(default_factory=list)
+    waits: list[Span] = field(default_factory=list)
+    resets: list[Span] = field(default_factory=list)
+
+
+def load(body: bytes | None) -> Any:
+    """The body as JSON; None where it is none, is too large, too deep, or holds numbers that are none.
+
+    >>> load(b'\\xef\\xbb\\xbf{"retry_after": 5}'), load(b"[" * 60000), load(b"retry later")
+    ({'retry_after': 5}, None, None)
+    """
+    if not body or len(body) > MOST_BYTES:
+        return None
+    start = body[:64].lstrip(b"\xef\xbb\xbf \t\r\n")[:1]
+    if start not in (b"{", b"["):
+        return None
+    try:
+        return json.loads(body.decode("utf-8-sig", "replace"), parse_constant=_no_constant)
+    except (ValueError, RecursionError):
+        return None
+
+
+def _no_constant(_: str) -> None:
+    return None
+
+
+def survey(body: bytes | None, parsed: Any, clock: Clock, *, served: bool = False) -> Facts:
+    """Collects what a body says; of an answer that was served only its errors are looked at, not its data."""
+    facts = Facts()
+    if parsed is None:
+        if not served:
+            _survey_text(body or b"", facts)
+        return facts
+    for key, value in _walk(parsed, served and not _says_failed(parsed)):
+        word = _NOT_WORD.sub("", key.lower()[:60])
+        if isinstance(value, str):
+            if word in _CODE_KEYS and 0 < len(value) <= 160:
+                facts.codes.add(normal_code(value))
+            if word in _TEXT_KEYS and len(facts.messages) < 20:
+                facts.messages.append(value[:_MOST_TEXT])
+        elif (
+            isinstance(value, int)
+            and not isinstance(value, bool)
+            and word in _CODE_KEYS
+            and abs(value) < 10**9
+        ):
+            facts.numbers.add(value)
+        span = _span(word, value, clock)
+        if span is not None:
+            (facts.resets if word in _RESET_KEYS else facts.waits).append(span)
+    return facts
+
+
+def _survey_text(body: bytes, facts: Facts) -> None:
+    page = body[:_MOST_PAGE].decode("utf-8", "replace")
+    if "<" in page:
+        facts.codes.update(normal_code(code) for code in _XML_CODE.findall(page)[:8])
+        page = _TAG.sub(" ", page)
+    if "%20" in page or "+" in page:
+        page = page.replace("%20", " ").replace("+", " ")
+    if page.strip():
+        facts.messages.append(page[:_MOST_TEXT])
+
+
+def _walk(parsed: Any, served: bool) -> Iterator[tuple[str, Any]]:
+    """The scalars of a JSON value with their keys, breadth first, bounded in number and depth."""
+    seen = 0
+    level: list[tuple[str, Any]] = [("", parsed)]
+    for depth in range(_DEEPEST):
+        deeper: list[tuple[str, Any]] = []
+        for key, value in level:
+            if isinstance(value, dict):
+                children: Iterator[tuple[str, Any]] = iter(value.items())
+            elif isinstance(value, list):
+                children = ((key, child) for child in value)
+            else:
+                yield key, value
+                continue
+            for name, child in children:
+                seen += 1
+                if seen > _MOST_NODES:
+                    break
+                if served and depth == 0:
+                    allowed = _ERROR_KEYS if isinstance(child, (dict, list)) else _ERROR_SCALARS
+                    if _NOT_WORD.sub("", name.lower()[:60]) not in allowed:
+                        continue
+                deeper.append((name, child))
+        level = deeper
+
+
+def _says_failed(parsed: Any) -> bool:
+    """Whether an answer with a good status calls itself a failure."""
+    if not isinstance(parsed, dict):
+        return False
+    if parsed.get("ok") is False or parsed.get("success") is False:
+        return True
+    status = parsed.get("status")
+    return (
+        isinstance(status, (str, int))
+        and not isinstance(status, bool)
+        and _NOT_WORD.sub("", str(status).lower()[:40]) in _FAILED
+    )
+
+
+def _span(word: str, value: Any, clock: Clock) -> Span | None:
+    if word in _SECONDS_KEYS or word in _RESET_KEYS:
+        scale = 1.0
+    elif word in _MILLIS_KEYS:
+        scale = 0.001
+    elif word in _MINUTES_KEYS:
+        scale = 60.0
+    else:
+        return None
+    if isinstance(value, str):
+        span = read_span(value, clock, scale)
+    elif isinstance(value, (int, float)) and not isinstance(value, bool) and 0 <= value < 1e20:
+        span = span_of_number(value, clock, scale)
+    else:
+        return None
+    return None if span is None or span.negative else span
+
+
+def normal_code(text: str) -> str:
+    """An error's code without namespace, case and punctuation.
+
+    >>> normal_code("com.amazonaws.dynamodb.v20120810#ProvisionedThroughputExceededException")
+    'provisionedthroughputexceededexception'
+    >>> normal_code("ThrottlingException:http://internal"), normal_code("sf:REQUEST_LIMIT_EXCEEDED")
+    ('throttlingexception', 'requestlimitexceeded')
+    """
+    text = text.rpartition("#")[2]
+    head, _, tail = text.partition(":")
+    if tail and len(head) <= 3:
+        head = tail
+    return _NOT_WORD.sub("", head.lower())
+
+
+def refusal_code(codes: set[str]) -> str | None:
+    """The first of the codes (in alphabetical order) that means a refusal for a limit's sake."""
+    return next((code for code in sorted(codes) if len(code) <= 80 and _REFUSAL_CODE.search(code)), None)
+
+
+def terminal_code(codes: set[str]) -> str | None:
+    """The first of the codes that says that waiting will not help."""
+    return next((code for code in sorted(codes) if len(code) <= 80 and _TERMINAL_CODE.search(code)), None)
+
+
+def refusal_prose(messages: list[str]) -> str | None:
+    """The words of a message that say that a limit was exceeded.
+
+    >>> refusal_prose(["You have exceeded a secondary rate limit. Please wait a few minutes."])
+    'exceeded a secondary rate limit'
+    >>> refusal_prose(["Resource not accessible by integration"]) is None
+    True
+    """
+    for message in messages:
+        found = _REFUSAL_TEXT.search(message.strip().lower())
+        if found is not None:
+            return found[0]
+    return None
+
+
+def wait_in_prose(messages: list[str], clock: Clock) -> Span | None:
+    """The wait that a sentence names: `Please try again in 11.75s.`
+
+    >>> wait_in_prose(["more requests available in 36263 seconds"], Clock(now=0.0)).seconds
+    36263.0
+    >>> wait_in_prose(["Clients may not make more than 350 requests per hour."], Clock(now=0.0)) is None
+    True
+    """
+    for message in messages:
+        text = message.lower()
+        for pattern in (_PROSE_WAIT, _PROSE_BARE, _PROSE_UNTIL):
+            found = pattern.search(text)
+            if found is not None:
+                span = read_span(found[1], clock)
+                if span is not None:
+                    return span
+    return None

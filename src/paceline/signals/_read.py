@@ -1,0 +1,236 @@
+"""`read_signal`: one pass over the header names, and all further work only where one of them concerns limits."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import urlsplit
+
+from ._names import Field, read_name
+from ._quotas import plain_quota
+from ._reading import Reading
+from ._signal import Signal
+from ._times import Headers, text_of
+from .dialects import DIALECTS
+
+if TYPE_CHECKING:
+    from ._dialect import Dialect
+
+__all__ = ["find_dialect", "needs_body", "read_signal"]
+
+_MOST_NAMES: Final = 4096
+_MOST_FIELDS: Final = 64
+_LONGEST_VALUE: Final = 2048
+_UNKNOWN: Final = Field("mark", "")
+_SERVED: Final = Signal()
+_GENERIC: Final = DIALECTS["generic"]
+# 404, 410 and their like are never refusals, so their bodies are not asked for.
+_BODY_STATUSES: Final = frozenset({400, 401, 402, 403, 409, 418, 420, 429, 430, 500, 502, 503, 504, 509, 529})
+_TEXTUAL: Final = ("json", "xml", "text/", "html", "x-www-form-urlencoded", "javascript")
+
+_EXACT: Final = {name: d.name for d in DIALECTS.values() for name in d.headers if not name.endswith("*")}
+_PREFIXES: Final = tuple(
+    (name[:-1], d.name) for d in DIALECTS.values() for name in d.headers if name.endswith("*")
+)
+_BODIES: Final = tuple((mark, d) for d in DIALECTS.values() for mark in d.bodies)
+_HOSTS: Final = {host: d for d in DIALECTS.values() for host in d.hosts}
+
+# What is known of a name or host is kept; both caches are bounded, since servers choose names and users hosts.
+_names: dict[Any, Field | None] = {}
+_hosts: dict[str, Dialect | None] = {}
+
+
+def read_signal(
+    status: int,
+    headers: Headers,
+    body: bytes | None = None,
+    *,
+    now: float,
+    dialect: str | None = None,
+    method: str | None = None,
+    url: str | None = None,
+) -> Signal:
+    """Reads what one response says about limits; pure, and never raises on what a server sent.
+
+    status: the response's status code.
+    headers: a mapping or pairs of names and values, names in any case.
+    body: the body's first 64 KiB, where they are at hand (see `needs_body`).
+    now: when the response arrived, epoch seconds.
+    dialect: a key of `DIALECTS`, where the provider is known; else it is told from URL, headers and body.
+    method, url: of the request.
+
+    Raises ValueError for a dialect that does not exist.
+    Sources: RFC 9110 section 10.2.3, RFC 6585 section 4, draft-ietf-httpapi-ratelimit-headers-03 to -10,
+    and the pages that each dialect names.
+
+    >>> read_signal(429, {"Retry-After": "30"}, now=1768478400.0).retry_after
+    30
+    >>> signal = read_signal(200, {"X-RateLimit-Limit": "60", "X-RateLimit-Remaining": "59"}, now=1768478400.0)
+    >>> signal.refused, signal.limits[0].remaining
+    (False, 59)
+    """
+    pairs = headers.items() if hasattr(headers, "items") else headers
+    known = _names.get
+    found = [(field, name, value) for name, value in pairs if (field := known(name, _UNKNOWN)) is not None]
+    if found:
+        fields = _fields(found)
+        if fields:
+            spoken = _tell(fields, dialect, url)
+            if status < 400 and body is None and (spoken is None or spoken.read is None):
+                quota = plain_quota(fields, now, headers)
+                if quota is not None:
+                    return Signal(
+                        False, None, False, False, (quota,), spoken.name if spoken is not None else "generic"
+                    )
+            return _read(status, headers, fields, body, now, spoken, method, url)
+    if status >= 400 or body is not None or dialect is not None:
+        return _read(status, headers, [], body, now, _tell([], dialect, url), method, url)
+    return _SERVED
+
+
+def _fields(found: list[tuple[Field, Any, Any]]) -> list[tuple[Field, str]]:
+    fields = []
+    for field, name, value in found[:_MOST_FIELDS] if len(found) > _MOST_FIELDS else found:
+        known = _learn(name) if field is _UNKNOWN else field
+        if known is not None:
+            text = value if type(value) is str else text_of(value)
+            fields.append((known, text if len(text) <= _LONGEST_VALUE else ""))
+    return fields
+
+
+def _learn(name: Any) -> Field | None:
+    text = text_of(name)
+    if len(text) > 128:
+        return None
+    field = read_name(text)
+    lower = text.lower()
+    mark = _EXACT.get(lower) or next((d for prefix, d in _PREFIXES if lower.startswith(prefix)), None)
+    if mark is not None:
+        field = Field("mark", lower, dialect=mark) if field is None else replace(field, dialect=mark)
+    if len(_names) >= _MOST_NAMES:
+        _names.clear()
+    _names[name] = field
+    return field
+
+
+def _tell(fields: list[tuple[Field, str]], name: str | None, url: str | None) -> Dialect | None:
+    """Whose response it is, by what the caller says, the host, or a header that only one provider sends."""
+    if name is not None:
+        try:
+            return DIALECTS[name]
+        except KeyError:
+            raise ValueError(
+                f"there is no dialect {name!r}; the dialects are {', '.join(DIALECTS)}"
+            ) from None
+    if url is not None and (spoken := find_dialect(url)) is not None:
+        return spoken
+    for field, _ in fields:
+        if field.dialect is not None:
+            return DIALECTS[field.dialect]
+    return None
+
+
+def _tell_by_content(reading: Reading) -> Dialect:
+    body = reading.body
+    if body:
+        for mark, spoken in _BODIES:
+            if mark in body:
+                return spoken
+    if any(field.role == "policy" or field.name == "ratelimit" for field, _ in reading.fields):
+        return DIALECTS["ietf"]
+    return _GENERIC
+
+
+def _read(
+    status: int,
+    headers: Headers,
+    fields: list[tuple[Field, str]],
+    body: bytes | None,
+    now: float,
+    spoken: Dialect | None,
+    method: str | None,
+    url: str | None,
+) -> Signal:
+    reading = Reading(status, fields, body, now, headers, method, url)
+    if status >= 400 or body is not None:
+        reading.judge()
+    if spoken is None:
+        spoken = _tell_by_content(reading)
+    if spoken.read is not None:
+        spoken.read(reading)
+    return reading.conclude(spoken.name)
+
+
+def find_dialect(url: str) -> Dialect | None:
+    """The dialect of a URL's host, None where it is nobody's that is known.
+
+    >>> find_dialect("https://api.github.com/user").name
+    'github'
+    """
+    start = url.find("://") + 3
+    stop = len(url)
+    for mark in "/?#":
+        at = url.find(mark, start, stop)
+        stop = at if at >= 0 else stop
+    host = url[start:stop]
+    try:
+        return _hosts[host]
+    except KeyError:
+        return _learn_host(host)
+
+
+def _learn_host(host: str) -> Dialect | None:
+    if len(host) > 300:
+        return None
+    try:
+        name = (urlsplit(f"//{host}").hostname or "").rstrip(".")
+    except ValueError:
+        name = ""
+    found = None
+    while name and found is None:
+        found = _HOSTS.get(name)
+        name = name.partition(".")[2]
+    if len(_hosts) >= _MOST_NAMES:
+        _hosts.clear()
+    _hosts[host] = found
+    return found
+
+
+def needs_body(status: int, headers: Headers, *, url: str | None = None, dialect: str | None = None) -> bool:
+    """Whether the body's first 64 KiB may hold a signal, so that `read_signal` should be given them.
+
+    True for refusals and doubtful statuses; for an answer with a good status only where its provider is known to
+    hide refusals or waits in bodies (GraphQL, MediaWiki, Stack Exchange …), so that others can be streamed.
+
+    >>> needs_body(200, {}, url="https://api.example.com/items"), needs_body(429, {})
+    (False, True)
+    """
+    if status >= 400:
+        return status in _BODY_STATUSES
+    spoken = DIALECTS.get(dialect) if dialect is not None else find_dialect(url) if url is not None else None
+    if spoken is not None:
+        wanted = spoken.served_body is not None and spoken.served_body(url)
+    else:
+        wanted = url is not None and "graphql" in url
+        pairs = headers.items() if hasattr(headers, "items") else headers
+        for name, value in pairs:
+            field = _names.get(name, _UNKNOWN)
+            field = _learn(name) if field is _UNKNOWN else field
+            if field is not None and (field.dialect is not None or field.role in ("label", "reason")):
+                marked = DIALECTS[field.dialect].served_body if field.dialect is not None else None
+                wanted = (
+                    wanted
+                    or (marked is not None and marked(url))
+                    or field.rank == 1
+                    or text_of(value) == "graphql"
+                )
+    return wanted and _is_text(headers)
+
+
+def _is_text(headers: Headers) -> bool:
+    pairs = headers.items() if hasattr(headers, "items") else headers
+    for name, value in pairs:
+        if len(name) == 12 and text_of(name).lower() == "content-type":
+            kind = text_of(value).lower()
+            return any(word in kind for word in _TEXTUAL)
+    return True
