@@ -69,7 +69,7 @@ class Account:
         """
         rows: list[tuple[str, str, bool | None]] = [("arrived at limited paths", f"{self.arrived:,}", None)]
         for limit, most, sent in zip(self.limits, self.most_in_window, self.most_sent_in_window, strict=True):
-            rows.append((f"most in any window of {limit}", f"{most:,} accepted, {sent:,} sent", None))
+            rows.append((f"most in a window, {limit}", f"{most:,} accepted, {sent:,} sent", None))
         rows.append(("accepted", f"{self.accepted:,}", None))
         rows.append(("refused for going over the limit", f"{self.refused:,}", self.refused == 0))
         for name, count in (
@@ -90,10 +90,10 @@ class Account:
         rows.append(("items served", f"{self.distinct_items:,}", None))
         rows.append(("served again (duplicates)", f"{self.duplicates:,}", self.duplicates == 0))
         rows.append(("connections", f"{self.connections:,}, at most {self.most_connections:,} at once", None))
-        if self.makespan is not None and self.least_time is not None:
-            rows.append(
-                ("took", f"{self.makespan:.2f} s, the least possible is {self.least_time:.2f} s", None)
-            )
+        if self.makespan is not None:
+            rows.append(("took, from first to last accepted", f"{self.makespan:.2f} s", None))
+        if self.least_time is not None:
+            rows.append(("least possible time", f"{self.least_time:.2f} s", None))
         if self.utilisation is not None:
             rows.append(("of the least possible time", f"{self.utilisation:.1%}", self.utilisation >= 0.97))
         if self.idle_quota is not None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from collections import deque
 from email.utils import formatdate
 from http import HTTPStatus
@@ -154,9 +155,10 @@ class Connection(asyncio.Protocol):
                 self._malformed(413, "the body of the request is too large")
 
     def eof_received(self) -> bool:
-        # A client that has said all may still be waiting for its answers.
+        # Whoever has closed is gone, as most servers see it, though what is due already is still written: to a
+        # half-closed connection it arrives, and to a dead one the writing fails.
         self._closing = True
-        return bool(self._turns)
+        return bool(self._turns) and all(turn.due for turn in self._turns)
 
     def pause_writing(self) -> None:
         self._paused = True
@@ -359,9 +361,10 @@ class _Filling:
         self._after = body.after
         self._timer: asyncio.TimerHandle | None = None
         self._loop = asyncio.get_running_loop()
-        pieces = max(1, min(body.size, int(body.seconds * _PIECES_PER_SECOND))) if body.seconds else 0
-        self._pause = body.seconds / pieces if pieces else 0.0
-        self._piece = -(-body.size // pieces) if pieces else _CHUNK
+        self._piece, self._pause = _CHUNK, 0.0
+        if body.seconds:
+            self._piece = max(1, math.ceil(body.size / (body.seconds * _PIECES_PER_SECOND)))
+            self._pause = body.seconds / max(1, math.ceil(body.size / self._piece))
         self._waiting = bool(self._pause)
         if self._waiting:
             self._wait()
