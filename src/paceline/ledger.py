@@ -686,6 +686,15 @@ class Ledger:
             self._settle_path()
 
 
+    def charge(self, permits: float, at: float) -> None:
+        """Books permits that are known to have gone, all counted as gone at the moment `at`."""
+        for told in self._told:
+            if told.limit.period:
+                whole = min(int(permits), int(told.limit.quota) + 1)
+                for _ in range(whole):
+                    told.schedule.commit(told.state, at, 1)
+
+
 _NOTHING: Final = Learned()
 
 

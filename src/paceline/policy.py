@@ -130,15 +130,6 @@ class Policy:
         """The lines in use, by scope."""
         return self._lines
 
-    def export(self) -> dict[str, Any]:
-        """What a later run must know of this one's departures: small, JSON, no credential."""
-        return {scope: line.export() for scope, line in self._lines.items()}
-
-    def restore(self, saved: Mapping[str, Any]) -> None:
-        """Takes over what `export` gave."""
-        for scope, numbers in saved.items():
-            self.line(scope).restore(numbers)
-
     def __getstate__(self) -> dict[str, Any]:
         state = dict(self.__dict__)
         state["_lines"] = {}

@@ -14,7 +14,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol
 from urllib.parse import urljoin, urlsplit
 
 from ..drive import adrive
@@ -24,9 +24,11 @@ from ..exchange import Rules, exchange
 from ..masking import mask_text
 from ..policy import Policy, credential_of
 from ..signals import read_signal
+from ..telemetry.fan import wanted
 from .spec import BadInput, Request
 
 if TYPE_CHECKING:
+    from ..credentials import AsyncCredential
     from ..effects import Permit
     from ..events import Sink
     from ..ledger import Cost, Learned
@@ -43,6 +45,14 @@ _BODY: Final = frozenset({"content-type", "content-encoding", "content-language"
 _OPEN_BYTES: Final = 64 * 1024 * 1024
 _BREATH: Final = 256
 _ORIGINS: Final = 10_000
+
+
+class Tally(Protocol):
+    """Counts what happens most often without an event for each."""
+
+    def sent(self, scope: str, *, at: float, elapsed: float, status: int | None, error: str | None = None) -> None: ...
+
+    def waited(self, scope: str, seconds: float, reason: str) -> None: ...
 
 
 class Result(NamedTuple):
@@ -83,13 +93,14 @@ class _Lane:
 class _Seat:
     """One request's place in its scope and among those in flight; what the driver calls its scope."""
 
-    __slots__ = ("_again", "_engine", "_lane", "in_flight")
+    __slots__ = ("_again", "_engine", "_lane", "in_flight", "version")
 
     def __init__(self, engine: Engine, lane: _Lane) -> None:
         self._engine = engine
         self._lane = lane
         self._again = False
         self.in_flight = False
+        self.version = -1
 
     async def acquire(self, cost: Cost, *, priority: int = 0, timeout: float | None = None) -> Permit:
         engine, lane = self._engine, self._lane
@@ -122,7 +133,13 @@ class _Seat:
         finally:
             lane.pass_turn()
         self.in_flight = True
+        if engine.tally is not None and permit.waited > 0:
+            engine.tally.waited(lane.scope, permit.waited, permit.reason)
         return permit
+
+    @property
+    def scope(self) -> str:
+        return self._lane.scope
 
     def learn(self, permit: Permit, signal: Signal, status: int) -> Learned:
         return self._lane.line.learn(permit, signal, status)  # type: ignore[arg-type]
@@ -148,8 +165,8 @@ class Engine:
 
     policy: limits, retry and scopes. sender: what sends one attempt. concurrency: most requests in flight.
     redirects: how many a request may follow; 0: a redirect is an answer like any other.
-    events: takes every event. authorize: the current credential's header, asked before each attempt;
-    refresh: renews it after a 401, once for all who wait.
+    events: takes the events. tally: told of each attempt and wait, which then are not built as events.
+    bearer: the credential to send as `Authorization: Bearer …`, renewed after a 401, once for all who wait.
     new_scope: called before the first request of a scope leaves.
     headers: the mapping that requests without headers of their own carry; credential: what in it is one.
     """
@@ -159,8 +176,8 @@ class Engine:
     concurrency: int = 32
     redirects: int = 10
     events: Sink | None = None
-    authorize: Callable[[], tuple[str, str] | None] | None = None
-    refresh: Callable[[Permit], Any] | None = None
+    tally: Tally | None = None
+    bearer: AsyncCredential[str] | None = None
     new_scope: Callable[[str, Line], None] | None = None
     headers: Mapping[str, str] | None = None
     credential: str | None = None
@@ -292,7 +309,8 @@ class Engine:
                     read=partial(read_signal, dialect=self.policy.dialect),
                     scope=scope,
                     slow_budget=True,
-                    refreshable=self.refresh is not None,
+                    events="notable" if self.tally is not None else wanted(self.events),
+                    refreshable=self.bearer is not None,
                 )
                 lane = self._lanes[scope] = _Lane(scope, self.policy.line(scope), rules)
                 if self.new_scope is not None:
@@ -328,7 +346,7 @@ class Engine:
                     seat,
                     partial(self._send, hop, seat),
                     emit=self.events,
-                    refresh=self.refresh,
+                    refresh=None if self.bearer is None else partial(self._renew, seat),
                 )
                 attempts += outcome.attempts
                 waited += outcome.waited
@@ -365,15 +383,23 @@ class Engine:
 
     async def _send(self, hop: _Hop, seat: _Seat, effect: Send) -> Answer | Fault:
         headers = hop.headers
-        if self.authorize is not None and not hop.foreign:
-            credential = self.authorize()
-            if credential is not None and credential[0] not in headers:
-                headers = {**headers, credential[0]: credential[1]}
         try:
-            return await self.sender.send(hop.method, hop.url, headers, hop.body, effect.permit, effect.left)
+            if self.bearer is not None and not hop.foreign:
+                held = await self.bearer.get()
+                seat.version = held.version
+                headers = {**headers, "Authorization": f"Bearer {held.value}"}
+            reply = await self.sender.send(hop.method, hop.url, headers, hop.body, effect.permit, effect.left)
+            if self.tally is not None:
+                status, error = (reply.status, None) if isinstance(reply, Answer) else (None, reply.kind)
+                self.tally.sent(seat.scope, at=reply.now, elapsed=reply.elapsed, status=status, error=error)
+            return reply
         finally:
             seat.in_flight = False
             self._give_place()
+
+
+    async def _renew(self, seat: _Seat, _permit: Permit) -> bool:
+        return self.bearer is not None and await self.bearer.renew(seat.version)
 
 
 def _next_hop(hop: _Hop, answer: Answer) -> _Hop | None:

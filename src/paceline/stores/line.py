@@ -13,7 +13,7 @@ import threading
 import weakref
 from _thread import allocate_lock
 from collections import OrderedDict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from math import inf
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final
@@ -160,6 +160,7 @@ class Line:
         self.emit = emit
         self.lock = threading.Lock()
         self.waiting = 0
+        self.journal: Callable[[float, float], None] | None = None
         self._told = tuple(limits)
         self.ledger = Ledger(limits, now=self.now(), offset=self.clock.epoch() - self.now())
         self._classes: dict[int, OrderedDict[_Waiter, None]] = {}
@@ -184,6 +185,8 @@ class Line:
             now = self._tick()
             if self.ledger.take(now, cost, tracked) > now:
                 return None
+            if self.journal is not None:
+                self.journal(cost if isinstance(cost, int | float) else 1.0, now + self.ledger.offset)
             if self._pause_began is not None:
                 self._note_pause_end(now)
                 news = self._take_news()
@@ -338,6 +341,8 @@ class Line:
                 if at <= now:
                     self._turn = 0 if self._turn >= _TURN - 1 or len(self._classes) == 1 else self._turn + 1
                     head.at = now
+                    if self.journal is not None:
+                        self.journal(head.cost if isinstance(head.cost, int | float) else 1.0, now + ledger.offset)
                 elif at - now > head.max_wait and ledger.held_by in _SERVER and at < inf:
                     head.error = RetryLater(self.scope, at + ledger.offset, at - now, ledger.held_by)
                 else:
@@ -507,10 +512,13 @@ class Line:
         with self.lock:
             return self.ledger.export(self._tick())
 
-    def restore(self, saved: Mapping[str, Any]) -> None:
-        """Takes over what `export` gave."""
+    def restore(self, saved: Mapping[str, Any], permits: float = 0.0, last: float = 0.0) -> None:
+        """Takes over what `export` gave; `permits` more had gone since, the last at `last` (epoch seconds)."""
         with self.lock:
-            self.ledger.restore(saved, self._tick())
+            now = self._tick()
+            self.ledger.restore(saved, now)
+            if permits > 0:
+                self.ledger.charge(permits, min(now, last - self.ledger.offset))
 
     def _begin_anew_after_fork(self) -> None:
         """In a forked child: nobody waits here, nothing is in flight, and the lock is whole."""

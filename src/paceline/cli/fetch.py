@@ -1,0 +1,299 @@
+"""`paceline fetch`: everything that SOURCE asks for, at the full quota, one record each in OUT."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import click
+
+from ..errors import InputError, OutputError
+
+if TYPE_CHECKING:
+    from ..credentials import AsyncCredential
+    from ..events import Sink
+    from ..jobs.batch import Batch, Ended
+    from ..limits import Limit
+    from ..policy import Policy
+
+__all__ = ["command"]
+
+_EXAMPLES: Final = """
+\b
+Examples:
+  paceline fetch urls.txt -o items.jsonl --limit 100/2s
+  paceline fetch specs.jsonl -o out.jsonl --limit 5000/hour --limit "8 concurrent" --bearer-env API_TOKEN
+  zcat urls.gz | paceline fetch - -o out.jsonl --limit api.example.com=10/s --limit other.example.com=2/s
+  paceline fetch urls.txt -o out.jsonl --failed failed.txt --report report.html
+\b
+SOURCE: a file of URLs (one a line, # comments), JSON lines (url, and perhaps id method headers params json data
+cost), or CSV with a column url; also .gz and .zst; - for standard input.
+OUT: one JSON object a line, each input exactly once, in order of completion:
+  id url status attempts waited_s elapsed_s headers json|text|base64 error
+\b
+Stopped or killed, the same command goes on where it was. Exit status: 0 all fetched, 1 some failed for good,
+2 wrong usage, 74 an input or output failed, 75 stopped by --deadline or --max-wait (run again), 130 interrupted.
+"""
+
+_PROGRESS: Final = ("auto", "bar", "log", "none")
+
+
+def _defaults_from(path: str) -> dict[str, Any]:
+    import tomllib
+
+    try:
+        content = tomllib.loads(Path(path).read_text("utf-8"))
+    except OSError as error:
+        raise InputError(f"cannot read --config {path}: {error.strerror or error}") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise InputError(f"--config {path} is not TOML: {error}") from None
+    table = content.get("fetch", {})
+    known = {option.name: option for option in command.params if isinstance(option, click.Option)}
+    by_flag = {flag.lstrip("-").replace("-", "_"): option for option in known.values() for flag in option.opts}
+    values: dict[str, Any] = {}
+    for name, value in table.items() if isinstance(table, dict) else ():
+        option = by_flag.get(name.replace("-", "_"))
+        if option is None or option.name == "config":
+            raise InputError(
+                f"--config {path} has an unknown option {name!r} under [fetch]; "
+                f"write the options' names, like: limit = [\"100/2s\"]; known are {', '.join(sorted(set(by_flag) - {'config', 'o', 'h', 'help'}))}"
+            )
+        if option.multiple and not isinstance(value, list):
+            value = [value]
+        values[str(option.name)] = value
+    if not isinstance(table, dict) or set(content) - {"fetch"}:
+        raise InputError(f"--config {path} may only hold a table [fetch], like: [fetch] limit = [\"100/2s\"]")
+    return values
+
+
+def _read_config(context: click.Context, _parameter: click.Parameter, path: str | None) -> str | None:
+    if path is not None:
+        context.default_map = {**_defaults_from(path), **(context.default_map or {})}
+    return path
+
+
+@click.command(
+    name="fetch",
+    epilog=_EXAMPLES,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
+)
+@click.argument("source", metavar="SOURCE")
+@click.option("-o", "--out", required=True, metavar="OUT", help="Where the records go; its state stands beside it.")
+@click.option(
+    "--limit",
+    "limits",
+    multiple=True,
+    metavar="LIMIT",
+    help='A limit of the API, like 100/2s, "8 concurrent" or api.example.com=10/s; several hold together. '
+    "Without any: as fast as --concurrency allows, learning from headers and refusals.",
+)
+@click.option("--policy", "preset", metavar="NAME", help="A provider's preset.")
+@click.option("--concurrency", type=click.IntRange(1, 10_000), default=32, show_default=True, help="Most requests in flight.")
+@click.option("--timeout", type=click.FloatRange(0.001), default=30.0, show_default=True, help="Seconds for one attempt.")
+@click.option("--attempts", type=click.IntRange(1), default=6, show_default=True, help="Failures before an input is given up; refusals do not count.")
+@click.option("--deadline", type=click.FloatRange(0), help="Seconds for the whole run.")
+@click.option("--max-wait", type=click.FloatRange(0), default=900.0, show_default=True, help="The longest pause in seconds, asked by the server, that is sat out.")
+@click.option("--max-body", type=click.IntRange(0), default=32 * 1024 * 1024, show_default=True, help="Most bytes of one body.")
+@click.option("--header", "headers", multiple=True, metavar="K:V", help="A header for every request.")
+@click.option("--header-env", "headers_env", multiple=True, metavar="K:VAR", help="A header with its value from the environment.")
+@click.option("--bearer-env", metavar="VAR", help="A bearer token from the environment.")
+@click.option("--bearer-command", metavar="COMMAND", help="A command that prints a bearer token; run again, once for all, after a 401.")
+@click.option("--proxy", metavar="URL", help="An HTTP proxy.")
+@click.option("--ca-file", metavar="FILE", help="Certificates to trust instead of the system's.")
+@click.option("--no-redirects", is_flag=True, help="Do not follow redirects: they are answers like any other.")
+@click.option("--user-agent", metavar="TEXT", help="Instead of paceline/VERSION.")
+@click.option("--store", default="memory:", show_default=True, metavar="URL", help="Where the limits' state lives.")
+@click.option("--scope", metavar="NAME", help="One name under which all requests share the limits; else by host, port and credential.")
+@click.option("--failed", metavar="FILE", help="Where inputs that failed are listed, to be SOURCE again.")
+@click.option("--fresh", is_flag=True, help="Begin anew: overwrite OUT and forget what was done.")
+@click.option("--report", metavar="FILE", help="Write the account to FILE.json, or FILE.html with a chart.")
+@click.option("--progress", type=click.Choice(_PROGRESS), default="auto", show_default=True, help="How to show progress.")
+@click.option("--log-format", type=click.Choice(["console", "json"]), default="console", show_default=True, help="How events are written to standard error.")
+@click.option("--log-level", type=click.Choice(["debug", "info", "warning", "error"]), default="warning", show_default=True, help="The least event that is written.")
+@click.option("--client", type=click.Choice(["aiohttp", "httpx"]), default="aiohttp", show_default=True, help="The HTTP client to send with.")
+@click.option("--config", metavar="FILE", is_eager=True, callback=_read_config, help="A TOML file with these options under [fetch].")
+@click.pass_context
+def command(context: click.Context, /, **options: Any) -> None:
+    """Fetch everything that SOURCE lists into OUT: at the full quota, never over it, losing nothing."""
+    ended = _run(options)
+    _tell(ended, options["progress"])
+    context.exit(ended.status)
+
+
+def _run(options: dict[str, Any]) -> Ended:
+    from ..jobs.batch import Batch
+
+    headers, bearer = _headers(options), _bearer(options)
+    policy = _policy(options)
+    asked = {"client": options["client"], "redirects": str(not options["no_redirects"])}
+    batch = Batch(
+        source=options["source"],
+        out=options["out"],
+        policy=policy,
+        make_sender=_sender(options),
+        headers=headers,
+        concurrency=options["concurrency"],
+        redirects=0 if options["no_redirects"] else 10,
+        bearer=bearer,
+        failed=options["failed"],
+        fresh=options["fresh"],
+        report=options["report"],
+        deadline=options["deadline"],
+        sinks=_sinks(options),
+        progress=_progress(options["progress"]),
+        asked=asked,
+    )
+    return batch.run()
+
+
+def _policy(options: dict[str, Any]) -> Policy:
+    from tenacity import stop_after_attempt
+
+    from ..limits import Limit
+    from ..policy import Policy
+    from ..retry import Retry
+
+    if options["preset"]:
+        raise InputError(f"there is no preset {options['preset']!r} in this version: write the limits, like --limit 100/2s")
+    everywhere: list[Limit] = []
+    hosts: dict[str, list[Limit]] = {}
+    for text in options["limits"]:
+        host, equals, rest = text.partition("=")
+        if equals and "/" not in host:
+            if not host.strip():
+                raise InputError(f"--limit {text!r} names no host before '='; write it like api.example.com=10/s")
+            hosts.setdefault(host.strip().lower(), []).append(Limit.parse(rest))
+        else:
+            everywhere.append(Limit.parse(text))
+    retry = Retry(stop=stop_after_attempt(options["attempts"]), max_wait=options["max_wait"])
+    return Policy(limits=everywhere, hosts=hosts, retry=retry, scope=options["scope"], store=options["store"])  # type: ignore[arg-type]
+
+
+def _headers(options: dict[str, Any]) -> Mapping[str, str]:
+    from .. import __version__
+
+    headers = {"User-Agent": options["user_agent"] or f"paceline/{__version__}", "Accept": "*/*"}
+
+    def add(name: str, value: str, option: str) -> None:
+        name, value = name.strip(), value.strip()
+        if not name or not name.isascii() or any(char in name for char in ' \t\r\n:()<>@,;\\"/[]?={}'):
+            raise InputError(f"{option} has no usable name {name!r}; write it like Accept:application/json")
+        if any(char in value for char in "\r\n\0"):
+            raise InputError(f"{option} {name}: its value holds a line break, which no header may")
+        for known in [known for known in headers if known.lower() == name.lower()]:
+            del headers[known]
+        headers[name] = value
+
+    for text in options["headers"]:
+        name, colon, value = text.partition(":")
+        if not colon:
+            raise InputError(f"--header {name!r} has no ':'; write it like Accept:application/json")
+        add(name, value, "--header")
+    for text in options["headers_env"]:
+        name, colon, variable = text.partition(":")
+        if not colon:
+            raise InputError(f"--header-env {text!r} has no ':'; write it like X-Api-Key:API_KEY")
+        add(name, _from_environment(variable.strip(), "--header-env"), "--header-env")
+    if options["bearer_env"]:
+        if options["bearer_command"]:
+            raise InputError("--bearer-env and --bearer-command both give the token: use one of them")
+        add("Authorization", "Bearer " + _from_environment(options["bearer_env"], "--bearer-env"), "--bearer-env")
+    return headers
+
+
+def _from_environment(variable: str, option: str) -> str:
+    value = os.environ.get(variable)
+    if not value:
+        raise InputError(f"{option}: the environment has no variable {variable}, or it is empty")
+    return value
+
+
+def _bearer(options: dict[str, Any]) -> AsyncCredential[str] | None:
+    text = options["bearer_command"]
+    if not text:
+        return None
+    import asyncio
+
+    from ..credentials import AsyncCredential
+    from ..masking import mask_text
+
+    try:
+        words = shlex.split(text)
+    except ValueError as error:
+        raise InputError(f"--bearer-command cannot be read: {error}; write it like 'vault read -field=token secret/api'") from None
+    if not words:
+        raise InputError("--bearer-command is empty; write it like 'vault read -field=token secret/api'")
+
+    async def renew() -> str:
+        try:
+            process = await asyncio.create_subprocess_exec(
+                *words, stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE
+            )
+            try:
+                out, err = await asyncio.wait_for(process.communicate(), 60)
+            except TimeoutError:
+                process.kill()
+                await process.wait()
+                raise OutputError(f"the command of --bearer-command, {words[0]}, did not end within 60 s; run the same command again to go on") from None
+        except OSError as error:
+            raise OutputError(f"the command of --bearer-command, {words[0]}, cannot be run: {error.strerror or error}") from None
+        token = out.decode("utf-8", "replace").strip()
+        if process.returncode or not token or any(char.isspace() for char in token):
+            why = mask_text(err.decode("utf-8", "replace").strip()[-300:]) or "it printed no token, or more than one word"
+            raise OutputError(f"the command of --bearer-command, {words[0]}, failed (exit {process.returncode}): {why}; run the same command again to go on")
+        return token
+
+    return AsyncCredential(renew)
+
+
+def _sender(options: dict[str, Any]) -> Callable[[], Any]:
+    proxy = options["proxy"]
+    if proxy is not None and not proxy.startswith(("http://", "https://")):
+        raise InputError(f"--proxy {proxy!r} is no HTTP proxy; write it like http://proxy.example.com:3128")
+    ca_file = options["ca_file"]
+    if ca_file is not None and not os.path.isfile(ca_file):
+        raise InputError(f"there is no file {ca_file} for --ca-file")
+    if options["client"] == "httpx":
+        from ..jobs.httpx_sender import HttpxSender as Chosen
+    else:
+        from ..jobs.sender import AiohttpSender as Chosen  # type: ignore[assignment]
+    from ..jobs.sender import SenderOptions
+
+    settings = SenderOptions(
+        timeout=options["timeout"],
+        max_body=options["max_body"],
+        proxy=proxy,
+        ca_file=ca_file,
+        connections=options["concurrency"],
+    )
+    return lambda: Chosen(settings)
+
+
+def _sinks(options: dict[str, Any]) -> tuple[Sink, ...]:
+    from ..telemetry import console, json_lines
+
+    make = json_lines if options["log_format"] == "json" else console
+    return (make(sys.stderr, options["log_level"]),)
+
+
+def _progress(kind: str) -> Callable[[Batch], Any] | None:
+    if kind == "none":
+        return None
+    from ..jobs.progress import Progress
+
+    def make(batch: Batch) -> Progress:
+        return Progress(kind, batch.snapshot)  # type: ignore[arg-type]
+
+    return make
+
+
+def _tell(ended: Ended, progress: str) -> None:
+    if ended.trouble is not None:
+        print(f"paceline: {ended.trouble}", file=sys.stderr)
+    if progress != "none" or ended.status:
+        for line in ended.account.summary_lines():
+            print(line, file=sys.stderr)

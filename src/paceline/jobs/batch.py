@@ -1,0 +1,326 @@
+"""The batch job from SOURCE to OUT: opened, run, checkpointed, drained and accounted for."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Final
+
+from ..errors import OutputError
+from ..policy import Policy, credential_of
+from ..telemetry.fan import all_of
+from .account import Account, How
+from .departures import SLOTS, Departures
+from .engine import Engine, Result
+from .output import Output, Snapshot
+from .record import encode
+from .source import Defaults, Source
+from .spec import BadInput, Request
+
+if TYPE_CHECKING:
+    from ..credentials import AsyncCredential
+    from ..events import Sink
+    from ..stores.line import Line
+    from .progress import Progress
+    from .sender import Sender
+
+__all__ = ["Batch", "Ended", "run_loop"]
+
+CHECKPOINT_EVERY: Final = 1.0
+TICK_EVERY: Final = 0.125
+_SYNCED_SCOPES: Final = 64
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """How a batch ended: the exit status and its account."""
+
+    status: int
+    account: Account
+    trouble: OutputError | None = None
+
+
+@dataclass(slots=True, kw_only=True)
+class Batch:
+    """One run of the batch job; see `paceline fetch --help` for what each option means.
+
+    make_sender: makes the sender inside the event loop. headers: sent with every request that has none of that
+    name. bearer: a credential that can be renewed. sinks: take the events besides the account.
+    progress: makes the display from a function that gives the account's state.
+    deadline: seconds for the whole run.
+
+    `run` raises InputError where nothing can begin; all else ends in an exit status.
+    """
+
+    source: str
+    out: str
+    policy: Policy
+    make_sender: Callable[[], Sender]
+    method: str = "GET"
+    headers: Mapping[str, str] = field(default_factory=dict)
+    concurrency: int = 32
+    redirects: int = 10
+    bearer: AsyncCredential[str] | None = None
+    failed: str | None = None
+    fresh: bool = False
+    report: str | None = None
+    deadline: float | None = None
+    sinks: tuple[Sink, ...] = ()
+    progress: Callable[[Batch], Progress] | None = None
+    asked: Mapping[str, str] = field(default_factory=dict)
+    account: Account = field(init=False)
+    engine: Engine = field(init=False)
+    interrupted: int = 0
+    _output: Output = field(init=False)
+    _departures: Departures = field(init=False)
+    _slots: dict[str, int] = field(default_factory=dict)
+    _before: dict[str, Any] = field(default_factory=dict)
+    _flush_soon: bool = False
+    _trouble: OutputError | None = None
+    _saving: threading.Lock = field(default_factory=threading.Lock)
+
+    def run(self) -> Ended:
+        """Runs the job to its end; blocks. Raises InputError before anything was begun."""
+        if self.report is not None:
+            from .report import check_report_path
+
+            check_report_path(self.report)
+        source = Source.open(self.source, Defaults(self.method, self.headers))
+        try:
+            output = Output.open(
+                self.out, source=source, request=self._request(), failed_path=self.failed, fresh=self.fresh
+            )
+            self._output = output
+            try:
+                self._take_up(output)
+                self.account = Account(
+                    started=time.time(),
+                    limits=self.policy.limits,  # type: ignore[arg-type]
+                    hosts=self.policy.hosts,  # type: ignore[arg-type]
+                    total=source.count,
+                    before=len(output.done),
+                )
+                self.policy.events = all_of(self.account, *self.sinks)
+                status = run_loop(self._main(source, output))
+            except BaseException:
+                output.abandon()
+                raise
+        finally:
+            source.close()
+        if self.report is not None:
+            from .report import write_report
+
+            write_report(self.report, self.account, {"source": self.source, "out": self.out})
+        return Ended(status, self.account, self._trouble)
+
+    def _request(self) -> dict[str, str]:
+        """What decides the answers, for the checkpoint to notice a change; credentials may be renewed."""
+        plain = {
+            name: value for name, value in self.headers.items() if credential_of({name: value}) is None
+        }
+        return {"method": self.method, **{f"header {name.lower()}": value for name, value in plain.items()}, **self.asked}
+
+    # ---- taking up ------------------------------------------------------------------------------
+
+    def _take_up(self, output: Output) -> None:
+        """What an earlier run left: the key that scopes are named with, and what each had spent."""
+        extra = dict(output.extra)
+        self._departures = Departures(output.path + ".departures")
+        key = extra.get("key")
+        if isinstance(key, str):
+            with contextlib.suppress(ValueError):
+                self.policy.key = bytes.fromhex(key)
+        scopes = extra.get("scopes", {})
+        for scope, kept in scopes.items() if isinstance(scopes, dict) else ():
+            more, last = float(kept.get("more", 0.0)), float(kept.get("last", 0.0))
+            slot = kept.get("slot")
+            if isinstance(slot, int) and 0 <= slot < SLOTS:
+                spent = self._departures.spent(slot)
+                more, last = max(0.0, spent.permits - float(kept.get("counted", 0.0))), spent.last
+            self._before[scope] = {"books": kept.get("books", {}), "more": more, "last": last}
+
+    def _new_scope(self, scope: str, line: Line) -> None:
+        """Before a scope's first departure: gives it what it had spent, and a count that survives kill -9."""
+        before = self._before.pop(scope, None)
+        if before is not None:
+            line.restore(before["books"], before["more"], before["last"])
+        slot = len(self._slots)
+        if slot < SLOTS:
+            self._slots[scope] = slot
+            line.journal = self._departures.counter(slot)
+            if slot < _SYNCED_SCOPES:
+                # The name must stand in the checkpoint before the count means anything.
+                with self._saving:
+                    self._output.checkpoint(self._extra())
+
+    def _extra(self) -> dict[str, Any]:
+        scopes: dict[str, Any] = dict(self._before)
+        for scope, line in self.engine.lanes.items():
+            slot = self._slots.get(scope)
+            if slot is not None:
+                # Counted first: a departure between the two readings is then counted twice, never missed.
+                counted = self._departures.spent(slot).permits
+                scopes[scope] = {"slot": slot, "counted": counted, "books": line.export()}
+        return {"key": self.policy.key.hex(), "scopes": scopes}
+
+    # ---- running --------------------------------------------------------------------------------
+
+    async def _main(self, source: Source, output: Output) -> int:
+        loop = asyncio.get_running_loop()
+        sender = self.make_sender()
+        account = self.account
+        self.engine = Engine(
+            policy=self.policy,
+            sender=sender,
+            concurrency=self.concurrency,
+            redirects=self.redirects,
+            events=self.policy.events,
+            tally=account if all(getattr(sink, "debug", True) is False for sink in self.sinks) else None,
+            bearer=self.bearer,
+            new_scope=self._new_scope,
+            headers=self.headers,
+            credential=credential_of(self.headers),
+        )
+        display = self.progress(self) if self.progress is not None else None
+        keeper = loop.create_task(self._keep(display))
+        alarm = loop.call_later(self.deadline, self.engine.drain) if self.deadline is not None else None
+        with self._signals(loop):
+            try:
+                await self.engine.run(self._items(source, output), self._finish)
+            except OutputError as error:
+                self._trouble = self._trouble or error
+            finally:
+                if alarm is not None:
+                    alarm.cancel()
+                keeper.cancel()
+                await asyncio.gather(keeper, return_exceptions=True)
+                await sender.close()
+        later = self.engine.stopped_until
+        status = self._close()
+        if status == 74:
+            how: How = "broken"
+        elif status == 130:
+            how = "interrupted"
+        elif later is not None:
+            how = "paused"
+        else:
+            how = "deadline" if status == 75 else "done"
+        account.ended(time.time(), how, later.until if later is not None else None)
+        if display is not None:
+            display.close()
+        return status
+
+    def _close(self) -> int:
+        """Saves the last checkpoint; the exit status."""
+        left = self.account.left
+        if self._trouble is None:
+            try:
+                self._output.close(self._extra())
+            except OutputError as error:
+                self._trouble = error
+        else:
+            self._output.abandon()
+        self._departures.close(remove=not left and self._trouble is None and not self.account.failed_count)
+        if self._trouble is not None:
+            return 74
+        if left and self.interrupted:
+            return 130
+        if left:
+            return 75
+        return 1 if self.account.failed_count else 0
+
+    def _items(self, source: Source, output: Output) -> Iterator[Request | BadInput]:
+        return source.items(skip=output.done)
+
+    def _finish(self, result: Result) -> None:
+        """Writes one record; the kernel has it before this tick of the loop is over."""
+        item = result.item
+        error = result.error
+        line = encode(
+            identity=item.id,
+            url=item.given,
+            status=result.status,
+            attempts=result.attempts,
+            waited_s=result.waited,
+            elapsed_s=result.elapsed,
+            headers=result.headers,
+            body=result.body,
+            error=error,
+        )
+        self._output.write(item.number, line, None if error is None else item.raw)
+        if error is not None:
+            if isinstance(item, BadInput):
+                self.account.failed()
+            else:
+                self.account.failed(error.partition("; last:")[0])
+        elif result.status is not None:
+            self.account.fetched(result.status)
+        if not self._flush_soon:
+            self._flush_soon = True
+            asyncio.get_running_loop().call_soon(self._flush)
+
+    def _flush(self) -> None:
+        self._flush_soon = False
+        try:
+            self._output.flush()
+        except OutputError as error:
+            self._trouble = error
+            self.engine.halt()
+
+    async def _keep(self, display: Progress | None) -> None:
+        """Saves a checkpoint every second, in a thread, and moves the display."""
+        due = time.monotonic() + CHECKPOINT_EVERY
+        while True:
+            await asyncio.sleep(TICK_EVERY)
+            if display is not None:
+                display.tick()
+            if time.monotonic() >= due:
+                try:
+                    snapshot = self._output.snapshot(self._extra())
+                    await asyncio.to_thread(self._save, snapshot)
+                except OutputError as error:
+                    self._trouble = error
+                    self.engine.halt()
+                    return
+                due = time.monotonic() + CHECKPOINT_EVERY
+
+    def _save(self, snapshot: Snapshot) -> None:
+        with self._saving:
+            self._output.save(snapshot)
+
+    @contextlib.contextmanager
+    def _signals(self, loop: asyncio.AbstractEventLoop) -> Iterator[None]:
+        """The first SIGINT or SIGTERM lets what is in flight end, the second stops at once."""
+
+        def interrupt() -> None:
+            self.interrupted += 1
+            if self.interrupted == 1:
+                self.engine.drain()
+            else:
+                self.engine.halt()
+
+        caught = []
+        for number in (signal.SIGINT, signal.SIGTERM):
+            with contextlib.suppress(NotImplementedError, RuntimeError, ValueError):
+                loop.add_signal_handler(number, interrupt)
+                caught.append(number)
+        try:
+            yield
+        finally:
+            for number in caught:
+                loop.remove_signal_handler(number)
+
+
+def run_loop(main: Any) -> Any:
+    """Runs a coroutine to its end, on uvloop where it is installed."""
+    try:
+        import uvloop
+    except ImportError:
+        return asyncio.run(main)
+    return uvloop.run(main)
+
