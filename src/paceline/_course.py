@@ -28,23 +28,23 @@ class Course:
     Time is the sum of what the replies say, not the difference of a clock: a stepped clock moves no deadline.
     """
 
-    __slots__ = (
-        "call", "failures", "held_up", "number", "refusals", "reply", "retry", "row", "scope", "slept", "spent",
-        "started", "tiny", "told", "trail", "url", "waited",
-    )  # fmt: skip
+    # Defaults stand on the class: most exchanges end with their first answer and change few of them.
+    number: int = 0
+    failures: int = 0
+    refusals: int = 0
+    row: int = 0
+    tiny: int = 0
+    spent: float = 0.0
+    waited: float = 0.0
+    slept: float = 0.0
+    held_up: float = 0.0
+    told: float = 0.0
+    reply: Answer | Fault | None = None
+    trail: list[Attempt] | None = None
+    url: str | None = None
 
-    def __init__(self, call: Call, retry: Retry, scope: str, started: float) -> None:
-        self.call, self.retry, self.scope, self.started = call, retry, scope, started
-        self.number = self.failures = self.refusals = self.row = self.tiny = 0
-        self.spent = self.waited = self.slept = self.held_up = self.told = 0.0
-        self.reply: Answer | Fault | None = None
-        self.trail: list[Attempt] = []
-        self.url: str | None = None
-
-    def left(self) -> float | None:
-        """Seconds to the deadline."""
-        deadline = self.retry.deadline
-        return None if deadline is None else deadline - self.spent
+    def __init__(self, call: Call, retry: Retry, scope: str) -> None:
+        self.call, self.retry, self.scope = call, retry, scope
 
     def wait(self, seconds: float) -> None:
         """Books a wait, of whatever kind."""
@@ -52,10 +52,14 @@ class Course:
         self.spent += seconds
 
     def ended(self, reply: Answer | Fault, signal: Signal | None) -> None:
-        """Books the end of an attempt into the trail."""
+        """Books the end of an attempt."""
+        self.reply = reply
+        self.spent += reply.elapsed
         waited, self.told = self.waited - self.told, self.waited
         status, kind = (reply.status, None) if isinstance(reply, Answer) else (None, reply.kind)
         refused, asked = (False, None) if signal is None else (signal.refused, signal.retry_after)
+        if self.trail is None:
+            self.trail = []
         self.trail.append(
             Attempt(self.number, reply.now, waited, reply.elapsed, status, kind, refused, asked)
         )
@@ -88,7 +92,7 @@ class Course:
         """The end: with a final answer, or with the error that says why there is none."""
         answer = self.reply if isinstance(self.reply, Answer) else None
         fault = self.reply if isinstance(self.reply, Fault) else None
-        return Outcome(answer, fault, error, self.number, self.refusals, self.waited, tuple(self.trail))
+        return Outcome(answer, fault, error, self.number, self.refusals, self.waited, tuple(self.trail or ()))
 
     def not_granted(self, error: PacelineError) -> PacelineError:
         """The verdict where no permit came: of the deadline, where something was sent before."""
@@ -113,7 +117,7 @@ class Course:
         return Emit(events.Waited(at=at, scope=self.scope, seconds=seconds, reason=reason))
 
     def tell_attempted(self, reply: Answer | Fault) -> Emit:
-        status, error = _what_came(reply)
+        status, error = (reply.status, None) if isinstance(reply, Answer) else _what_came(reply)
         return Emit(
             events.Attempted(
                 at=reply.now,

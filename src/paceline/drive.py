@@ -6,7 +6,7 @@ import asyncio
 import time
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
-from .effects import Acquire, Answer, Fault, Learn, MayRetry, Refresh, Refreshed, Send, Sleep
+from .effects import Acquire, Answer, Discard, Emit, Fault, Learn, Refresh, Refreshed, Send, Sleep
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Generator
@@ -98,13 +98,6 @@ def drive(
         effect = next(steps)
         while True:
             try:
-                if answer is not None and isinstance(effect, Acquire | Sleep):
-                    if discard is not None:
-                        discard(answer)
-                    answer = None
-                    if permit is not None:
-                        permit.release()
-                        permit = None
                 if isinstance(effect, Acquire):
                     cost, priority, timeout = effect
                     permit = reply = scope.acquire(cost, priority=priority, timeout=timeout)
@@ -120,6 +113,15 @@ def drive(
                     if answer is not None and not answer.held:
                         effect.permit.release()
                         permit = None
+                elif isinstance(effect, Emit):
+                    reply = None if emit is None else emit(effect.event)
+                elif isinstance(effect, Discard):
+                    reply = answer = None
+                    if discard is not None:
+                        discard(effect.answer)
+                    if permit is not None:
+                        permit.release()
+                        permit = None
                 elif isinstance(effect, Sleep):
                     sleep(effect.seconds)
                     reply = clock()
@@ -127,10 +129,8 @@ def drive(
                     before = clock()
                     fresh = refresh is not None and refresh(effect.permit)
                     reply = Refreshed(fresh, max(0.0, clock() - before))
-                elif isinstance(effect, MayRetry):
-                    reply = scope.may_retry()
                 else:
-                    reply = None if emit is None else emit(effect.event)
+                    reply = scope.may_retry()
             except BaseException as error:  # noqa: BLE001 - the exchange decides, and lets it pass
                 effect = steps.throw(error)
             else:
@@ -192,13 +192,6 @@ async def adrive(
         effect = next(steps)
         while True:
             try:
-                if answer is not None and isinstance(effect, Acquire | Sleep):
-                    if discard is not None:
-                        await discard(answer)
-                    answer = None
-                    if permit is not None:
-                        permit.release()
-                        permit = None
                 if isinstance(effect, Acquire):
                     cost, priority, timeout = effect
                     permit = reply = await scope.acquire(cost, priority=priority, timeout=timeout)
@@ -214,6 +207,15 @@ async def adrive(
                     if answer is not None and not answer.held:
                         effect.permit.release()
                         permit = None
+                elif isinstance(effect, Emit):
+                    reply = None if emit is None else emit(effect.event)
+                elif isinstance(effect, Discard):
+                    reply = answer = None
+                    if discard is not None:
+                        await discard(effect.answer)
+                    if permit is not None:
+                        permit.release()
+                        permit = None
                 elif isinstance(effect, Sleep):
                     await sleep(effect.seconds)
                     reply = clock()
@@ -221,10 +223,8 @@ async def adrive(
                     before = clock()
                     fresh = refresh is not None and await refresh(effect.permit)
                     reply = Refreshed(fresh, max(0.0, clock() - before))
-                elif isinstance(effect, MayRetry):
-                    reply = scope.may_retry()
                 else:
-                    reply = None if emit is None else emit(effect.event)
+                    reply = scope.may_retry()
             except BaseException as error:  # noqa: BLE001 - the exchange decides, and lets it pass
                 effect = steps.throw(error)
             else:

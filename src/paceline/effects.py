@@ -7,6 +7,7 @@
 | `Learn(permit, signal, status)` | `Learned` |
 | `MayRetry()` | True where the scope's retry budget has one retry left, which is then spent |
 | `Refresh(permit)` | `Refreshed` |
+| `Discard(answer)` | None |
 | `Sleep(seconds, reason)` | epoch seconds after the sleep |
 | `Emit(event)` | None |
 
@@ -29,6 +30,7 @@ __all__ = [
     "Acquire",
     "Answer",
     "Call",
+    "Discard",
     "Effect",
     "Emit",
     "Fault",
@@ -126,6 +128,12 @@ class Refresh(NamedTuple):
     permit: Permit
 
 
+class Discard(NamedTuple):
+    """Effect: another attempt is to replace this answer; its connection can go back."""
+
+    answer: Answer
+
+
 class Sleep(NamedTuple):
     """Effect: this request alone waits; `reason` is "backoff" or "cooldown"."""
 
@@ -195,4 +203,4 @@ class Refreshed(NamedTuple):
     seconds: float = 0.0
 
 
-Effect: TypeAlias = Acquire | Send | Learn | MayRetry | Refresh | Sleep | Emit
+Effect: TypeAlias = Acquire | Send | Learn | MayRetry | Refresh | Discard | Sleep | Emit

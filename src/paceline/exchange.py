@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from ._course import Course
-from .effects import Acquire, Answer, Fault, Learn, MayRetry, Refresh, Send, Sleep
+from .effects import Acquire, Answer, Discard, Fault, Learn, MayRetry, Refresh, Send, Sleep
 from .errors import PacelineError
 from .outcome import Outcome
 from .retry import Again, Stop, decide, over_budget
@@ -90,22 +90,24 @@ def exchange(call: Call, rules: Rules, started: float) -> Generator[Effect, Any,
     ('the response', 1, 0.25)
     """
     retry, method = rules.retry, call.method
+    deadline = retry.deadline
     notable, everything = rules.events != "none", rules.events == "all"
-    course = Course(call, retry, rules.scope, started)
+    course = Course(call, retry, rules.scope)
     renewed = False
     while True:
+        left = None if deadline is None else deadline - course.spent
         try:
-            permit: Permit = yield Acquire(call.cost, call.priority, course.left())
+            permit: Permit = yield Acquire(call.cost, call.priority, left)
         except PacelineError as error:
             end = course.not_granted(error)
             if notable:
                 yield course.tell_gave_up(started + course.spent, end)
             return course.outcome(end)
-        course.wait(permit.waited)
+        if permit.waited:
+            course.wait(permit.waited)
+            left = None if deadline is None else deadline - course.spent
         course.number += 1
-        reply: Answer | Fault = yield Send(permit, course.number, course.left())
-        course.reply = reply
-        course.spent += reply.elapsed
+        reply: Answer | Fault = yield Send(permit, course.number, left)
         signal: Signal | None = None
         learned: Learned | None = None
         if isinstance(reply, Answer):
@@ -129,6 +131,7 @@ def exchange(call: Call, rules: Rules, started: float) -> Generator[Effect, Any,
                 if everything and refreshed.seconds > 0:
                     yield course.tell_waited(reply.now + refreshed.seconds, refreshed.seconds, "credential")
                 if refreshed.fresh:
+                    yield Discard(reply)
                     continue
                 return course.outcome()
             if reply.status not in retry.statuses or not retry.repeatable(method, call.keyed):
@@ -172,6 +175,8 @@ def _go_on(
         return course.outcome(end)
     if notable:
         yield course.tell_retrying(reply, asked, remaining, verdict.wait)
+    if isinstance(reply, Answer):
+        yield Discard(reply)
     seconds = verdict.wait - held
     if seconds > 0:
         now = yield Sleep(seconds, verdict.reason)
