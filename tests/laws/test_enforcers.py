@@ -13,9 +13,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from paceline.limits import Limit
-from paceline.testing.enforcers import Concurrency, Enforcer, build, window_end
+from paceline.testing.enforcers import Concurrency, Enforcer, build
 from paceline.testing.gate import Gate
 from paceline.testing.least import allowed_by, least_time
+from paceline.testing.windows import window_end
 
 TICK = 1 / 64
 TIMED = ["sliding", "fixed", "anchored", "counter", "counter-lenient", "bucket"]

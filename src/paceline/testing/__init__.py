@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from .account import Account
-from .core import Core, Request, Verdict
+from .core import Core
 from .server import Listener, Server, listen
 from .settings import Settings
+from .verdict import Request, Verdict
 
 __all__ = ["Account", "Core", "Listener", "Request", "Server", "Settings", "Verdict", "listen"]

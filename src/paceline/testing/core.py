@@ -5,27 +5,23 @@ from __future__ import annotations
 import json
 import random
 from collections import OrderedDict
-from dataclasses import dataclass, field
 from hmac import compare_digest
-from typing import TYPE_CHECKING, Final, Literal
+from typing import TYPE_CHECKING, Final
 from urllib.parse import parse_qsl, unquote, urlsplit
 
 from ..errors import InputError
 from .enforcers import build
 from .gate import Gate
-from .paths import JSON, Answer, Filler, answer, item, problem
+from .paths import JSON, Answer, answer, item, problem
 from .settings import Settings
 from .tally import Tally
+from .verdict import Book, Request, Verdict
 from .wording import Headers, quota_headers, retry_after
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from .account import Account
 
-__all__ = ["Core", "Request", "Verdict"]
-
-Fault = Literal["cut"]
+__all__ = ["Core"]
 
 _MOST_KEYS: Final = 10_000
 _MOST_ASKED: Final = 10_000
@@ -34,48 +30,6 @@ _FREE_BODY: Final = b'{"free":true}'
 _REFUSED_BODY: Final = b'{"error":"rate_limited","message":"API rate limit exceeded"}'
 _FAILED_BODY: Final = b'{"error":"unavailable"}'
 _NO_HEADERS: Final[Headers] = ()
-
-
-@dataclass(slots=True)
-class Request:
-    """What came: header names in lower case, as bytes; `address` of the client."""
-
-    method: str
-    target: str
-    headers: Mapping[bytes, bytes] = field(default_factory=dict)
-    address: str = ""
-
-
-@dataclass(slots=True)
-class Verdict:
-    """What to answer: after `delay` seconds, unless `fault` says to cut the connection instead.
-
-    declared: a Content-Length that is not the body's. The rest is the core's own: the book in which a request in
-    flight stands, when it arrived, and the item whose serving is to be counted. Not frozen: one is made per
-    request, and freezing doubles the cost of making it.
-    """
-
-    status: int
-    headers: Headers
-    body: bytes | Filler
-    content_type: str = JSON
-    delay: float = 0.0
-    fault: Fault | None = None
-    declared: int | None = None
-    book: _Book | None = None
-    arrived: float = 0.0
-    name: str | None = None
-
-
-class _Book:
-    """What one key has used up, when the other consumer of its limits comes next, and the tally it is counted in."""
-
-    __slots__ = ("gate", "next_noise", "tally")
-
-    def __init__(self, gate: Gate, next_noise: float, tally: Tally) -> None:
-        self.gate = gate
-        self.next_noise = next_noise
-        self.tally = tally
 
 
 class Core:
@@ -96,9 +50,9 @@ class Core:
         self.origin = origin
         self.tally = Tally()
         self._now = 0.0
-        self._books: OrderedDict[str, _Book] = OrderedDict()
+        self._books: OrderedDict[str, Book] = OrderedDict()
         self._asked: OrderedDict[str, int] = OrderedDict()
-        self._only: _Book | None = None
+        self._only: Book | None = None
         self.reset()
 
     def reset(self) -> None:
@@ -256,13 +210,13 @@ class Core:
         rate = self.settings.noise_rps
         return self._now + self._random.expovariate(rate) if rate else 0.0
 
-    def _book(self) -> _Book:
-        return _Book(self._gate(), self._next_noise(), self.tally)
+    def _book(self) -> Book:
+        return Book(self._gate(), self._next_noise(), self.tally)
 
-    def _all_books(self) -> list[_Book]:
+    def _all_books(self) -> list[Book]:
         return [*self._books.values(), *([self._only] if self._only else [])]
 
-    def _book_of(self, request: Request, query: str) -> _Book:
+    def _book_of(self, request: Request, query: str) -> Book:
         kind, _, name = self.settings.key.partition(":")
         if kind == "address":
             key = request.address
@@ -279,7 +233,7 @@ class Core:
             self._books.move_to_end(key)
         return book
 
-    def _use_up(self, book: _Book, now: float) -> None:
+    def _use_up(self, book: Book, now: float) -> None:
         """Lets the other consumer's requests arrive, at random moments up to now."""
         rate = self.settings.noise_rps
         if not rate or now < book.next_noise:

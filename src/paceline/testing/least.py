@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Final
 
-from .enforcers import whole, window_end
+from .windows import whole, window_end
 
 if TYPE_CHECKING:
     from ..limits import Limit

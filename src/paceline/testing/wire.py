@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import asyncio
-import math
 from collections import deque
 from email.utils import formatdate
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Final, cast
 
 from ..errors import MissingExtra
-from .core import Core, Request, Verdict
+from .filling import Filling
 from .paths import Filler, problem
+from .verdict import Request, Verdict
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from .core import Core
 
 try:
     import httptools
@@ -27,8 +29,6 @@ _MOST_TARGET: Final = 16_384
 _MOST_HEAD: Final = 65_536
 _MOST_BODY: Final = 64 << 20
 _MOST_PENDING: Final = 128
-_CHUNK: Final = 65_536
-_PIECES_PER_SECOND: Final = 20
 _LINGER: Final = 1.0
 _CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
 _REASONS: Final = {status.value: status.phrase for status in HTTPStatus}
@@ -103,7 +103,7 @@ class Connection(asyncio.Protocol):
         self._in_message = self._in_head = self._begun = False
         self._fed = 0
         self._closing = self._lingers = self._paused = self._reading_paused = False
-        self._filling: _Filling | None = None
+        self._filling: Filling | None = None
         self._farewell: asyncio.TimerHandle | None = None
 
     # -- asyncio.Protocol
@@ -275,7 +275,7 @@ class Connection(asyncio.Protocol):
         body = verdict.body
         if isinstance(body, Filler) and not turn.head_only:
             transport.write(head + body.before)
-            filling = _Filling(self, body)
+            filling = Filling(self, body)
             if not filling.go_on():
                 self._filling = filling
                 if not self._turns:
@@ -350,49 +350,3 @@ class Connection(asyncio.Protocol):
     def abort(self) -> None:
         """Closes the connection at once (the server stops)."""
         self._transport.abort()
-
-
-class _Filling:
-    """A long or slow body on its way: writes pieces as the client takes them, or as time passes."""
-
-    def __init__(self, connection: Connection, body: Filler) -> None:
-        self._connection = connection
-        self._left = body.size
-        self._after = body.after
-        self._timer: asyncio.TimerHandle | None = None
-        self._loop = asyncio.get_running_loop()
-        self._piece, self._pause = _CHUNK, 0.0
-        if body.seconds:
-            self._piece = max(1, math.ceil(body.size / (body.seconds * _PIECES_PER_SECOND)))
-            self._pause = body.seconds / max(1, math.ceil(body.size / self._piece))
-        self._waiting = bool(self._pause)
-        if self._waiting:
-            self._wait()
-
-    def _wait(self) -> None:
-        self._waiting = True
-        self._timer = self._loop.call_later(self._pause, self._tick)
-
-    def _tick(self) -> None:
-        self._waiting = False
-        self._connection.fill()
-
-    def go_on(self) -> bool:
-        """Writes what may be written now; whether that was the end."""
-        while not self._waiting:
-            size = min(self._left, self._piece)
-            self._left -= size
-            last = not self._left
-            ready = self._connection.write_piece(b"x" * size + (self._after if last else b""))
-            if last:
-                return True
-            if self._pause:
-                self._wait()
-            elif not ready:
-                break
-        return False
-
-    def stop(self) -> None:
-        """The connection is lost."""
-        if self._timer is not None:
-            self._timer.cancel()

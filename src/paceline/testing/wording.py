@@ -6,10 +6,12 @@ import math
 from email.utils import formatdate
 from typing import TYPE_CHECKING
 
-from .enforcers import Enforcer, whole
+from .windows import whole
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    from .enforcers import Enforcer
 
 __all__ = ["Headers", "quota_headers", "retry_after"]
 
