@@ -69,6 +69,7 @@ class Content:
         if by_name is None:
             self.stem = name
         elif by_name != by_bytes:
+            file.close()
             raise InputError(f"{name} is not {by_name} data, as its name says: decompress or rename it")
         self.packing = by_bytes
 
@@ -186,7 +187,9 @@ def split_lines(blocks: Iterator[bytes]) -> Iterator[list[bytes]]:
                 if lines[0].startswith(_BOM):
                     lines[0] = lines[0].removeprefix(_BOM)
             yield lines
+    if first:
+        tail = tail.removeprefix(_BOM)
     if too_long is not None:
         yield [too_long]
     elif tail:
-        yield [tail.removeprefix(_BOM) if first else tail]
+        yield [tail]

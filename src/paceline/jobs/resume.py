@@ -179,6 +179,7 @@ def without_failed(fd: int, path: str, dropped: set[int]) -> int:
         os.fchmod(new, stat.S_IMODE(os.fstat(fd).st_mode))
         os.fsync(new)
         os.replace(fresh, path)
+        sync_folder(path)
     except OSError as error:
         if new >= 0:
             os.close(new)
@@ -188,7 +189,10 @@ def without_failed(fd: int, path: str, dropped: set[int]) -> int:
             f"cannot write {path} anew without the failed records: {error.strerror or error}; it is as it was: "
             "make room for a second copy, then run the same command again to go on"
         ) from None
-    sync_folder(path)
+    except BaseException:
+        if new >= 0:
+            os.close(new)  # and with it the lock, which the next try needs
+        raise
     return new
 
 

@@ -85,7 +85,7 @@ class BadInput(NamedTuple):
     line: int
 
     def __repr__(self) -> str:
-        return f"BadInput({self.number}, id={self.id!r}, line {self.line}: {self.why})"
+        return f"BadInput({self.number}, id={self.id!r}, {self.why})"
 
 
 def own_id(fields: Mapping[str, Any]) -> str | int | None:
@@ -131,16 +131,16 @@ def read_spec(text: bytes, number: int, line: int, defaults: Defaults) -> Reques
     "line 7: there is no field 'parms' (did you mean 'params'?); the fields are url, id, method, headers, params, json, data, cost"
     """
     identity: str | int = number
-    given = ""
+    fields: dict[str, Any] = {}
     try:
         fields = _object(text)
         own = own_id(fields)
         if own is not None:
             identity = own
-        url = fields.get("url")
-        given = shown(url) if isinstance(url, str) else ""
         return _request(fields, text, number, identity, line, defaults)
     except Unusable as error:
+        url = fields.get("url")
+        given = shown(url) if isinstance(url, str) else ""
         return BadInput(number, identity, f"line {line}: {error}", given, text, line)
 
 
@@ -163,9 +163,10 @@ def _request(
         near = difflib.get_close_matches(name[:40], FIELDS, 1)
         hint = f" (did you mean {near[0]!r}?)" if near else ""
         raise Unusable(f"there is no field {name[:40]!r}{hint}; the fields are {', '.join(FIELDS)}")
-    if _DELICATE.search(text) and any(isinstance(fields.get(name), dict) for name in _OBJECTS):
+    objects = [name for name in _OBJECTS if isinstance(fields.get(name), dict)]
+    if objects and _DELICATE.search(text):
         written = _reread(text, str)
-        fields |= {name: written[name] for name in _OBJECTS if isinstance(fields.get(name), dict)}
+        fields |= {name: written[name] for name in objects}
     url = fields.get("url")
     if url is None:
         raise Unusable(f"it has no url; {_RIGHT}")

@@ -78,6 +78,9 @@ write it like https://api.example.com/items/1
         raise Unusable(f"the scheme {scheme!r} cannot be fetched, only http and https; {_RIGHT}")
     if not parts[2]:
         raise Unusable(f"{shown(text)!r} has no // behind its scheme; {_RIGHT}")
+    if rest.startswith("\\"):
+        # RFC 3986 reads it as a part of the host, the WHATWG as a slash: clients would go to different hosts.
+        raise Unusable(f"there is a backslash in the host of {shown(text)!r}; {_RIGHT}")
     userinfo, at, place = authority.rpartition("@")
     host = _host(place, text)
     if not rest.isascii():
