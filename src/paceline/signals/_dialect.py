@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
     from ._reading import Reading
 
-__all__ = ["Dialect", "path_of"]
+__all__ = ["Dialect", "find_host", "path_of"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,5 +61,19 @@ def path_of(url: str | None) -> str:
         return ""
     try:
         return urlsplit(url).path
+    except ValueError:
+        return ""
+
+
+def find_host(url: str | None) -> str:
+    """The host name of a URL in lower case, empty where there is none.
+
+    >>> find_host("https://user:secret@API.example.com:8443/x"), find_host("http://[")
+    ('api.example.com', '')
+    """
+    if not url:
+        return ""
+    try:
+        return (urlsplit(url).hostname or "").rstrip(".")
     except ValueError:
         return ""

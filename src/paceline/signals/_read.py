@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
-from urllib.parse import urlsplit
 
+from ._dialect import find_host
 from ._names import Field, read_name
 from ._quotas import plain_quota
 from ._reading import Reading
@@ -106,7 +106,9 @@ def _learn(name: Any) -> Field | None:
     lower = text.lower()
     mark = _EXACT.get(lower) or next((d for prefix, d in _PREFIXES if lower.startswith(prefix)), None)
     if mark is not None:
-        field = Field("mark", lower, dialect=mark) if field is None else replace(field, dialect=mark)
+        # A provider's own header without a role of its own is for its dialect alone to read.
+        own = field is None or field.role == "bare"
+        field = Field("mark", lower, dialect=mark) if own or field is None else replace(field, dialect=mark)
     if len(_names) >= _MOST_NAMES:
         _names.clear()
     _names[name] = field
@@ -182,10 +184,7 @@ def find_dialect(url: str) -> Dialect | None:
 def _learn_host(host: str) -> Dialect | None:
     if len(host) > 300:
         return None
-    try:
-        name = (urlsplit(f"//{host}").hostname or "").rstrip(".")
-    except ValueError:
-        name = ""
+    name = find_host(f"//{host}")
     found = None
     while name and found is None:
         found = _HOSTS.get(name)

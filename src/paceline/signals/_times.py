@@ -13,6 +13,7 @@ __all__ = [
     "Clock",
     "Headers",
     "Span",
+    "amount",
     "header",
     "number",
     "pairs_of",
@@ -170,6 +171,19 @@ def number(text: str) -> float | None:
         return None
     value = float(text)
     return int(value) if value.is_integer() else value
+
+
+def amount(value: object) -> float | None:
+    """A JSON value as a finite number, whether written as a number or as text; None for all else.
+
+    >>> amount(3), amount("4.5"), amount(True), amount(float("inf")), amount("x")
+    (3, 4.5, None, None, None)
+    """
+    if isinstance(value, str):
+        return number(value)
+    if isinstance(value, (int, float)) and not isinstance(value, bool) and -1e15 < value < 1e15:
+        return value
+    return None
 
 
 def read_span(text: str, clock: Clock, scale: float = 1.0) -> Span | None:

@@ -1,0 +1,21 @@
+"""X (Twitter): windows of fifteen minutes per endpoint, and a second bucket of the day that may be the empty one."""
+
+from __future__ import annotations
+
+from .._dialect import Dialect, path_of
+
+
+def _scope(method: str, url: str) -> str | None:
+    parts = ["*" if part.isdigit() else part for part in path_of(url).split("/")]
+    return f"{method} {'/'.join(parts)}"
+
+
+X = Dialect(
+    name="x",
+    title="X (Twitter)",
+    docs=("https://docs.x.com/x-api/fundamentals/rate-limits",),
+    hosts=("api.x.com", "api.twitter.com"),
+    headers=("x-app-limit-24hour-*", "x-user-limit-24hour-*"),
+    bodies=(b"Clients may not make more than",),
+    scope=_scope,
+)
