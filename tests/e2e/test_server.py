@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import concurrent.futures
+import contextlib
 import gzip
 import http.client
 import json
 import os
 import re
+import resource
 import signal
 import socket
 import subprocess
@@ -15,19 +17,18 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import pytest
 
 from paceline.errors import InputError
-from paceline.testing import Account, Server
+from paceline.testing import Account, Core, Server, Verdict
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 
-@contextmanager
+@contextlib.contextmanager
 def dial(server: Server) -> Iterator[socket.socket]:
     with socket.create_connection(("127.0.0.1", server.port), timeout=10) as sock:
         yield sock
@@ -348,7 +349,7 @@ def test_the_account_outlives_the_server() -> None:
 def test_a_taken_port_and_a_forgotten_start_are_said_plainly(shared: Server) -> None:
     """Both are InputErrors that say what to do."""
     with pytest.raises(
-        InputError, match=rf"cannot listen on 127.0.0.1:{shared.port} .*choose another --port"
+        InputError, match=rf"cannot listen on 127.0.0.1:{shared.port} .*in use.*choose another port"
     ):
         Server(port=shared.port).start()
     with pytest.raises(InputError, match="use it in a with statement"):
@@ -357,6 +358,64 @@ def test_a_taken_port_and_a_forgotten_start_are_said_plainly(shared: Server) -> 
         shared.start()
     with pytest.raises(InputError, match="cannot read the limit"):
         Server("fast")
+
+
+def test_a_host_that_is_not_ours_is_said_plainly() -> None:
+    """An address of another machine is an InputError with the system's reason."""
+    with pytest.raises(
+        InputError, match=r"cannot listen on 192\.0\.2\.1:0 \(.+\); choose another port or host"
+    ):
+        Server(host="192.0.2.1").start()
+
+
+def test_a_stop_cuts_what_is_open() -> None:
+    """A waiting request and an idle connection both end when the server stops, neither served."""
+    server = Server(latency=60.0).start()
+    with dial(server) as idle, dial(server) as waiting:
+        waiting.sendall(b"GET /items/1 HTTP/1.1\r\nHost: x\r\n\r\n")
+        settled(server, accepted=1, connections=2)
+        server.stop()
+        for sock in (idle, waiting):
+            with contextlib.suppress(ConnectionResetError):
+                assert sock.recv(100) == b""
+    assert server.account().served == 0
+
+
+def test_a_slow_reader_slows_only_itself(server: Server) -> None:
+    """A client that asks for a gigabyte and reads nothing neither fills the memory nor holds up another."""
+    with dial(server) as slow:
+        slow.sendall(b"GET /items/1?bytes=1000000000 HTTP/1.1\r\nHost: x\r\n\r\n" * 200)
+        assert slow.recv(10) == b"HTTP/1.1 2"
+        before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        assert get(server, "/items/2")[0] == 200
+        slow.sendall(b"GET /items/3 HTTP/1.1\r\nHost: x\r\n\r\n")
+        assert get(server, "/items/4")[0] == 200
+        assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 50_000
+    assert server.items() == {"2": 1, "4": 1}
+
+
+def test_a_mistake_of_ours_cuts_one_connection_and_is_reported(
+    shared: Server, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A failure inside the core is logged, not told to the client as its own fault, and others are served."""
+
+    def fail(*_: object) -> Verdict:
+        raise RuntimeError("broken on purpose")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Core, "decide", fail)
+        with contextlib.suppress(ConnectionResetError):
+            assert exchange(shared, b"GET /items/1 HTTP/1.1\r\nHost: x\r\n\r\n") == b""
+    assert "the test server failed" in caplog.text
+    assert get(shared, "/free")[0] == 200
+
+
+def test_a_missing_parser_says_which_extra_to_install() -> None:
+    """Without httptools the import fails with the command that helps."""
+    code = "import sys; sys.modules['httptools'] = None; import paceline.testing"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=30)
+    assert done.returncode == 1
+    assert "pip install 'paceline[testing]'" in done.stderr.splitlines()[-1]
 
 
 def serve_command(*options: str) -> subprocess.Popen[str]:

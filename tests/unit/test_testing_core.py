@@ -7,6 +7,7 @@ from email.utils import parsedate_to_datetime
 
 import pytest
 
+from paceline.errors import InputError
 from paceline.testing import Core, Request, Settings, Verdict
 from paceline.testing.paths import Filler
 
@@ -401,3 +402,35 @@ def test_fractions_of_a_request_are_whole_ones_over_longer() -> None:
         core = core_of("0.5/s", enforce=kind)
         assert [ask(core, "/items/1", now).status for now in (0.0, 1.0)] == [200, 429], kind
         assert ask(core, "/items/1", 4.1).status == 200, kind
+
+
+def test_another_key_or_seed_begins_anew() -> None:
+    """A change of what has limits forgets what was used; a change of the seed repeats its chance."""
+    core = core_of("1/s", fail_rate=0.5, seed=4)
+    ask(core, "/items/1", 0.0)
+    ask(core, "/-/set?key=query:k", 0.0)
+    assert ask(core, "/items/1?k=a", 0.0).status != 429
+    assert ask(core, "/items/1?k=a", 0.0).status == 429
+    ask(core, "/-/set?key=all&limit=&seed=9", 0.0)
+    first = [ask(core, "/items/1", 1.0).status for _ in range(50)]
+    ask(core, "/-/set?seed=8", 1.0)
+    ask(core, "/-/set?seed=9", 1.0)
+    assert [ask(core, "/items/1", 1.0).status for _ in range(50)] == first
+
+
+@pytest.mark.parametrize(
+    ("limits", "enforce", "options", "said"),
+    [
+        (["1/s"] * 17, None, {}, "more than the 16"),
+        (["1/s"], "guess", {}, "enforce is one of"),
+        (["1/s"], "concurrent", {}, "cannot be enforced as concurrent"),
+        ([], None, {"speed": 3}, "no setting 'speed'"),
+        ([], None, {"latency": float("nan")}, "latency is a number"),
+    ],
+)
+def test_settings_that_make_no_sense_are_refused(
+    limits: list[str], enforce: str | None, options: dict[str, object], said: str
+) -> None:
+    """Each is an InputError that says what is wrong."""
+    with pytest.raises(InputError, match=said):
+        Settings.of(limits, enforce, options)

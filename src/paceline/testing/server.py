@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import threading
 import time
 from concurrent.futures import Future
@@ -58,16 +59,20 @@ class Listener:
 
 async def listen(settings: Settings | None = None, host: str = "127.0.0.1", port: int = 0) -> Listener:
     """Opens a test server on the running loop; port 0 takes a free one. Raises InputError where it cannot listen."""
+    if not 0 <= port <= 65535:
+        raise InputError(f"a port is a number from 0 to 65535, not {port}")
     begun, origin = time.monotonic(), time.time()
     core = Core(settings, origin=origin)
     door = Door(core, lambda: time.monotonic() - begun)
     loop = asyncio.get_running_loop()
     try:
         server = await loop.create_server(lambda: Connection(door), host, port, backlog=1024)
-    except (OSError, OverflowError) as error:
-        reason = getattr(error, "strerror", None) or str(error)
+    except OSError as error:
+        # A name that does not resolve has a code of the resolver's, below 0, and words of its own.
+        number = error.errno or 0
+        reason = os.strerror(number) if number > 0 else error.strerror or str(error)
         raise InputError(
-            f"the test server cannot listen on {host}:{port} ({reason}); choose another --port"
+            f"the test server cannot listen on {host}:{port} ({reason}); choose another port or host"
         ) from error
     return Listener(core, door, server, host)
 
