@@ -34,11 +34,12 @@ def run(
     offset: float = 0.0,
     charge_refused: bool = True,
     cancel_every: int = 0,
+    cold: float = 0.0,
 ) -> Run:
     """Sends one request for each moment of `demand` (sorted), first come first served.
 
     late: most seconds between grant and write; delay: most seconds between write and arrival; tick: timers fire
-    up to this late. Arrivals are judged by `enforced` in the order in which they arrive.
+    up to this late; cold: after an idle spell, writes wait up to this long for their connections. Arrivals are judged by `enforced` in the order in which they arrive.
     """
     rng = random.Random(seed)
     limits = limit if isinstance(limit, list) else [limit]
@@ -46,7 +47,7 @@ def run(
     result = Run()
     arrivals: list[float] = []
     writes: list[tuple[float, float]] = []
-    now = 0.0
+    now = warm_at = 0.0
     for number, wanted in enumerate(demand):
         now = max(now, wanted)
         while True:
@@ -66,7 +67,9 @@ def run(
         if cancel_every and number % cancel_every == cancel_every - 1:
             ledger.cancel(now, 1, True)
             continue
-        wrote = now + rng.uniform(0.0, late)
+        if not result.departures or now - result.departures[-1] > limits[0].period:
+            warm_at = now + rng.uniform(cold / 2, cold)
+        wrote = max(now + rng.uniform(0.0, late), rng.uniform(now, warm_at) if now < warm_at else now)
         heapq.heappush(writes, (wrote, now))
         arrivals.append(wrote + rng.uniform(0.0, delay))
         result.departures.append(now)

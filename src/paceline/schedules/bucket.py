@@ -16,15 +16,17 @@ __all__ = ["Bucket", "BucketState"]
 
 
 class BucketState:
-    """tat: when the bucket is full; last: the last departure; slip: the worst lateness seen since slip_at."""
+    """tat: when the bucket is full.
 
-    __slots__ = ("last", "slip", "slip_at", "tat")
+    burst_at: when it was last seen full, moved on by late writes; written: how many are on the wire since.
+    """
+
+    __slots__ = ("burst_at", "tat", "written")
 
     def __init__(self) -> None:
         self.tat = -inf
-        self.last = -inf
-        self.slip = 0.0
-        self.slip_at = -inf
+        self.burst_at = -inf
+        self.written = 0.0
 
 
 class Bucket(Schedule[BucketState]):
@@ -61,18 +63,19 @@ class Bucket(Schedule[BucketState]):
         tat = state.tat
         late = at - self.sigma
         if late > tat:
-            state.slip = 0.0
+            state.burst_at, state.written = at, 0.0
             tat = late
         state.tat = tat + self.interval * cost
-        state.last = at
 
     def written(self, state: BucketState, granted: float, wrote: float, cost: float) -> None:
-        late = wrote - granted
-        if wrote - state.slip_at > self.period + self.guard:
-            state.slip = min(state.slip, self.sigma)
-        if late > state.slip:
-            state.tat += late - state.slip
-            state.slip, state.slip_at = late, wrote
+        # The server's bucket stays full until the first request arrives, and what would flow in is lost: its k-th
+        # write later than k - 1 intervals after the beginning means that the whole schedule begins later.
+        if granted >= state.burst_at:
+            late = wrote - (state.burst_at + state.written * self.interval) - self.sigma
+            state.written += cost
+            if late > 0:
+                state.tat += late
+                state.burst_at += late
 
     def cancel(self, state: BucketState, granted: float, cost: float, pending: bool = False) -> None:
         state.tat -= self.interval * cost

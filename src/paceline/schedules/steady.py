@@ -20,9 +20,12 @@ __all__ = ["Steady", "SteadyState"]
 
 
 class SteadyState:
-    """tat: the next free slot; last: the last departure; slip: the worst lateness seen since slip_at."""
+    """tat: the next free slot; last: the last departure; slip: the worst lateness seen since slip_at.
 
-    __slots__ = ("credit", "credit_until", "last", "log", "slip", "slip_at", "tat")
+    burst_at: when the present run of departures began; written: how many of it are known to be on the wire.
+    """
+
+    __slots__ = ("burst_at", "credit", "credit_until", "last", "log", "slip", "slip_at", "tat", "written")
 
     def __init__(self) -> None:
         self.tat = -inf
@@ -31,6 +34,8 @@ class SteadyState:
         self.credit_until = -inf
         self.slip = 0.0
         self.slip_at = -inf
+        self.burst_at = -inf
+        self.written = 0.0
         self.log: SlidingState | None = None
 
 
@@ -87,7 +92,7 @@ class Steady(Schedule[SteadyState]):
                 if at >= state.credit_until or fresh > state.credit:
                     state.credit, state.credit_until = fresh, at + self.period
             if at - self.sigma > tat:
-                state.slip = 0.0
+                state.slip, state.burst_at, state.written = 0.0, at, 0.0
         if state.credit >= cost and at < state.credit_until:
             state.credit -= cost
             state.tat = (tat if tat > at else at) + self.interval * cost
@@ -106,11 +111,11 @@ class Steady(Schedule[SteadyState]):
                 state.credit -= 1
                 state.tat = (tat if tat > now else now) + self.interval
                 if now - self.sigma > tat:
-                    state.slip = 0.0
+                    state.slip, state.burst_at, state.written = 0.0, now, 0.0
             elif now >= tat:
                 late = now - self.sigma
                 if late > tat:
-                    state.slip = 0.0
+                    state.slip, state.burst_at, state.written = 0.0, now, 0.0
                     tat = late
                 state.tat = tat + self.interval
             else:
@@ -123,11 +128,16 @@ class Steady(Schedule[SteadyState]):
         return at
 
     def written(self, state: SteadyState, granted: float, wrote: float, cost: float) -> None:
-        late = wrote - granted
+        # The k-th write of a burst may come k - 1 intervals after its beginning and still be on time: no window
+        # then holds more than if it had gone at once. What is later than that moves the whole schedule, once.
+        slot = granted
+        if granted >= state.burst_at:
+            slot = max(granted, state.burst_at + state.written * self.interval)
+            state.written += cost
+        late = wrote - slot
         if wrote - state.slip_at > self.period + self.guard:
             state.slip = min(state.slip, self.sigma)
         if late > state.slip:
-            # A burst that left late moves the whole schedule with it, once: the server saw it late.
             state.tat += late - state.slip
             state.slip, state.slip_at = late, wrote
         state.last = max(state.last, wrote)
