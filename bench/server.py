@@ -32,6 +32,26 @@ CASES = [
 ]
 
 
+# The floor: httptools and an event loop, one fixed answer, no thought. Compare within one run.
+FLOOR = """
+import asyncio, httptools
+from paceline.testing.server import new_event_loop
+class Bare(asyncio.Protocol):
+    def connection_made(self, transport):
+        self.transport, self.parser = transport, httptools.HttpRequestParser(self)
+    def data_received(self, data):
+        self.parser.feed_data(data)
+    def on_message_complete(self):
+        self.transport.write(b"HTTP/1.1 200 OK\\r\\nContent-Length: 13\\r\\n\\r\\n" + b'{"free":true}')
+async def main():
+    server = await asyncio.get_running_loop().create_server(Bare, "127.0.0.1", 0)
+    print("listening on http://127.0.0.1:%d" % server.sockets[0].getsockname()[1], flush=True)
+    await server.serve_forever()
+with asyncio.Runner(loop_factory=new_event_loop) as runner:
+    runner.run(main())
+"""
+
+
 def measure(url: str, seconds: int) -> str:
     """Requests a second as wrk counts them, over 32 connections from one thread."""
     done = subprocess.run(
@@ -59,23 +79,26 @@ def wait_for(url: str) -> None:
     raise SystemExit(f"nothing answers at {url}")
 
 
+def run_one(who: str, path: str, what: str, arguments: list[str], seconds: int) -> None:
+    server = subprocess.Popen(
+        [sys.executable, *arguments], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+    )
+    assert server.stdout is not None
+    try:
+        url = server.stdout.readline().split()[-1]
+        print(f"{who:8s} {path:10s} {what:22s} {measure(url + path, seconds)}", flush=True)
+    finally:
+        server.send_signal(signal.SIGINT)
+        server.communicate(timeout=30)
+
+
 def main() -> None:
     if shutil.which("wrk") is None:
         raise SystemExit("wrk is not installed: apt-get install wrk")
     seconds = int(sys.argv[1]) if len(sys.argv) > 1 else 3
+    run_one("floor", "/free", "a bare protocol", ["-c", FLOOR], seconds)
     for path, what, options in CASES:
-        server = subprocess.Popen(
-            [sys.executable, "-m", "paceline", "serve", "--port", "0", *options],
-            stdout=subprocess.PIPE,
-            text=True,
-        )
-        assert server.stdout is not None
-        try:
-            url = server.stdout.readline().split()[-1]
-            print(f"paceline {path:10s} {what:22s} {measure(url + path, seconds)}", flush=True)
-        finally:
-            server.send_signal(signal.SIGINT)
-            server.communicate(timeout=30)
+        run_one("paceline", path, what, ["-m", "paceline", "serve", "--port", "0", *options], seconds)
     if importlib.util.find_spec("httpbin") is None:
         return
     port = free_port()
