@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 __all__ = ["Course"]
 
 _LONGEST_TEXT: Final = 300
+# Masked before it is cut to size: half a token is not known for one any more.
+_LONGEST_LOOK: Final = 3000
 _USED_UP: Final = "the body is a stream that can be read only once: pass bytes, or a file that can seek"
 
 
@@ -193,5 +195,5 @@ def _what_came(reply: Answer | Fault | None) -> tuple[int | None, str | None]:
     if isinstance(reply, Answer):
         return reply.status, None
     # Clients put URLs, and with them credentials, into their error texts.
-    text = mask_text(str(reply.error)[:_LONGEST_TEXT])
+    text = mask_text(str(reply.error)[:_LONGEST_LOOK])[:_LONGEST_TEXT]
     return None, f"{reply.kind}: {type(reply.error).__name__}{': ' if text else ''}{text}"
