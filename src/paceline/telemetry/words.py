@@ -185,12 +185,13 @@ def _what(event: Event) -> str:
         case CredentialRefreshed():
             return f"credential renewed in {duration(event.seconds)}"
         case Progress():
-            return _progress(event)
+            return progress_text(event)
         case _:
             return f"{event.name} {event.facts()}"
 
 
-def _progress(event: Progress) -> str:
+def progress_text(event: Progress) -> str:
+    """How far the job is, in one line."""
     of = f" of {event.total:,} ({event.done / event.total:.0%})" if event.total else ""
     waiting = ""
     if event.waiting_for:
