@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import json
 import os
 import resource
@@ -192,6 +193,22 @@ def test_a_state_older_than_out_loses_nothing(job: Job) -> None:
     assert job.ids() == ["k1", "k2", "k4"]
 
 
+def test_a_state_from_before_a_rewrite_is_not_trusted(job: Job) -> None:
+    """OUT that lost failed records and then grew past the old offset is read from its beginning."""
+    output = job.open()
+    job.put(output, 1, fail=True)
+    job.put(output, 2)
+    output.close({})
+    old = job.state.read_bytes()
+    again = job.open()
+    job.put(again, 3, 4, 5)
+    again.close({})
+    job.state.write_bytes(old)
+    last = job.open()
+    assert list(last.done) == [2, 3, 4, 5]
+    assert last.replayed.records == 4
+
+
 def test_a_state_newer_than_out_loses_nothing(job: Job) -> None:
     """Where OUT lost its end (a power cut), what is missing is fetched again."""
     output = job.open()
@@ -358,6 +375,36 @@ def test_the_lock_outlasts_a_rewrite(job: Job) -> None:
     job.open()
     with pytest.raises(InputError, match="in use by another process"):
         job.open()
+
+
+def test_an_out_replaced_while_waiting_for_its_lock_is_opened_again(
+    job: Job, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A lock counts only on the file that stands at OUT, not on one that was just renamed over."""
+    real = fcntl.flock
+    calls: list[int] = []
+
+    def flock(fd: int, operation: int) -> None:
+        if not calls:
+            (job.folder / "other").write_text("")
+            (job.folder / "other").replace(job.out)
+        calls.append(fd)
+        real(fd, operation)
+
+    monkeypatch.setattr(fcntl, "flock", flock)
+    output = job.open()
+    assert len(calls) == 2
+    job.put(output, 1)
+    output.close({})
+    assert job.ids() == ["k1"]
+
+
+def test_a_state_is_private_whatever_stood_in_its_place(job: Job) -> None:
+    """A left-over file of another mode does not make the state readable to others."""
+    (job.folder / "out.jsonl.state.new").write_text("")
+    (job.folder / "out.jsonl.state.new").chmod(0o644)
+    job.open()
+    assert stat.S_IMODE(job.state.stat().st_mode) == 0o600
 
 
 def test_places_where_nothing_can_be_written_are_refused(job: Job) -> None:

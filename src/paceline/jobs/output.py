@@ -103,7 +103,7 @@ class Output:
         request: the options that decide what is asked for, by name; only salted hashes are kept. Leave credentials
         out that may be renewed between runs.
         failed_path: where failed inputs are listed as given, one a line, to be SOURCE again.
-        fresh: overwrite OUT and begin anew.
+        fresh: overwrite OUT, and what stands in `failed_path`, and begin anew.
 
         Raises InputError, with nothing changed: OUT in a missing folder, a folder, not ours (not empty and no state
         beside it), in use, SOURCE or request changed since (lines added behind SOURCE's end are welcome), a
