@@ -33,9 +33,7 @@ class Hook:
         return self()
 
 
-def in_threads(
-    count: int, work: Callable[[], Any], before_join: Callable[[], Any] = lambda: None
-) -> list[Any]:
+def in_threads(count: int, work: Callable[[], Any]) -> list[Any]:
     """Runs `work` in many threads that begin together; what each returned or raised."""
     came: list[Any] = []
     gate = threading.Barrier(count)

@@ -426,3 +426,45 @@ def test_events_that_nobody_wants_are_not_made(wanted: Any, names: list[str]) ->
         Taught(),
     )
     assert [effect.event.name for effect in effects if isinstance(effect, Emit)] == names
+
+
+def refusal(others_served: bool = False) -> list[Any]:
+    """The replies of one attempt that is refused for ten seconds, which the scope waits."""
+    return [PERMIT, answer(429), Taught(wait=10.0, others_served=others_served)]
+
+
+def signal_by_status(status: int, *rest: Any, **more: Any) -> Signal:
+    """A 429 is refused for ten seconds, everything else is served."""
+    return Signal(refused=True, retry_after=10.0) if status == 429 else SERVED
+
+
+def test_a_scope_that_serves_others_is_not_down() -> None:
+    """Once others were served, the time that refusals held a request up is counted anew."""
+    rules = rules_for(read=signal_by_status, retry=Retry(max_wait=20))
+    replies = [*refusal(), *refusal(), *refusal(others_served=True), PERMIT, answer(200), Taught()]
+    _, outcome = play(GET, rules, *replies)
+    assert (outcome.error, outcome.refusals) == (None, 3)
+
+
+def test_a_failure_ends_a_row_of_refusals() -> None:
+    """Only refusals in a row make a request the problem itself."""
+    rules = rules_for(read=signal_by_status, retry=Retry(wait=wait_fixed(2), refusals_while_others_served=2))
+    row = refusal(others_served=True)
+    _, outcome = play(
+        GET, rules, *row, PERMIT, answer(503), Taught(), True, 12.0, *row, PERMIT, answer(200), Taught()
+    )
+    assert (outcome.error, outcome.refusals) == (None, 2)
+
+
+def test_strategies_are_told_what_was_slept_and_how_long_all_took() -> None:
+    """Permits, sends and sleeps make the time; sleeps alone the idle share of it."""
+    seen: list[tuple[float, float]] = []
+
+    def stop(state: Any) -> bool:
+        seen.append((state.seconds_since_start, state.idle_for))
+        return len(seen) == 2
+
+    waited = SimpleNamespace(waited=1.0, reason="pace")
+    failed = [waited, answer(503, elapsed=0.5), Taught()]
+    play(GET, rules_for(retry=Retry(stop=stop, wait=wait_fixed(2))), *failed, True, 12.0, *failed)
+    assert seen == [(1.5, 0.0), (5.0, 2.0)]
