@@ -73,6 +73,7 @@ def exchange(call: Call, rules: Rules, started: float) -> Generator[Effect, Any,
 
     >>> from types import SimpleNamespace
     >>> from paceline.effects import Call
+    >>> from paceline.ledger import Learned
     >>> from paceline.retry import Retry
     >>> served = SimpleNamespace(refused=False, retry_after=None, terminal=False)
     >>> rules = Rules(retry=Retry(), read=lambda *a, **k: served, scope="api", events="none")
@@ -84,7 +85,7 @@ def exchange(call: Call, rules: Rules, started: float) -> Generator[Effect, Any,
     >>> steps.send(Answer(200, {}, b"{}", "the response", elapsed=0.1, now=1.0)).status
     200
     >>> try:
-    ...     steps.send(None)
+    ...     steps.send(Learned())
     ... except StopIteration as end:
     ...     end.value.response(), end.value.attempts, end.value.waited
     ('the response', 1, 0.25)
@@ -130,7 +131,7 @@ def exchange(call: Call, rules: Rules, started: float) -> Generator[Effect, Any,
                 course.wait(refreshed.seconds)
                 if everything and refreshed.seconds > 0:
                     yield course.tell_waited(reply.now + refreshed.seconds, refreshed.seconds, "credential")
-                if refreshed.fresh:
+                if refreshed.fresh and (deadline is None or course.spent < deadline):
                     yield Discard(reply)
                     continue
                 return course.outcome()

@@ -311,10 +311,11 @@ def test_a_401_is_answered_once_with_a_fresh_credential() -> None:
         (GET, {"refreshable": False}, []),
         (GET, {"refreshable": True}, [Refreshed(False, 0.5)]),
         (Call("POST", URL, replayable=False), {"refreshable": True}, []),
+        (GET, {"refreshable": True, "retry": Retry(deadline=5)}, [Refreshed(True, 5.0)]),
     ],
 )
 def test_a_401_is_final_where_nothing_can_be_renewed(call: Call, changes: Any, replies: list[Any]) -> None:
-    """No hook, nothing fresher, or a body that is gone: the 401 is the answer."""
+    """No hook, nothing fresher, a body that is gone, or no time left: the 401 is the answer."""
     _, outcome = play(call, rules_for(**changes), PERMIT, answer(401), Taught(), *replies)
     assert (outcome.error, outcome.attempts) == (None, 1)
     assert [attempt.status for attempt in outcome.history] == [401]
