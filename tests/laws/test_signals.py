@@ -51,7 +51,9 @@ keys = st.sampled_from(
     ]
 ) | st.text(max_size=8)  # fmt: skip
 documents = st.recursive(
-    scalars, lambda inner: st.lists(inner, max_size=4) | st.dictionaries(keys, inner, max_size=5), max_leaves=12
+    scalars,
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(keys, inner, max_size=5),
+    max_leaves=12,
 )
 
 
@@ -68,9 +70,9 @@ bodies = (
     | documents.map(as_json)
     | st.text(alphabet='{}[]":,0123456789 retry after in seconds<>/Code', max_size=80).map(str.encode)
 )
-statuses = st.sampled_from([200, 201, 204, 301, 304, 400, 401, 403, 404, 418, 420, 429, 430, 500, 502, 503, 529]) | st.integers(
-    100, 999
-)
+statuses = st.sampled_from(
+    [200, 201, 204, 301, 304, 400, 401, 403, 404, 418, 420, 429, 430, 500, 502, 503, 529]
+) | st.integers(100, 999)
 dialects = st.none() | st.sampled_from(sorted(DIALECTS))
 
 
@@ -99,7 +101,12 @@ def test_any_response_gives_a_sound_signal(
 
 
 @settings(max_examples=150, deadline=None)
-@given(statuses, st.lists(st.tuples(names.filter(str.isascii), values), max_size=5, unique_by=lambda pair: pair[0].lower()))
+@given(
+    statuses,
+    st.lists(
+        st.tuples(names.filter(str.isascii), values), max_size=5, unique_by=lambda pair: pair[0].lower()
+    ),
+)
 def test_the_form_of_the_headers_does_not_matter(status: int, headers: list[tuple[str, str]]) -> None:
     """Pairs, a mapping, upper case and bytes say the same."""
     plain = [(name, value) for name, value in headers if value.isascii()]
@@ -114,7 +121,11 @@ def test_the_form_of_the_headers_does_not_matter(status: int, headers: list[tupl
 def test_the_short_way_says_what_the_long_way_says(limit: int, remaining: int, reset: int) -> None:
     """The fast reading of plain numbers equals the careful one (which an empty body asks for)."""
     for moment in (reset, int(NOW) + reset % 100_000 - 50_000):
-        headers = {"X-RateLimit-Limit": str(limit), "X-RateLimit-Remaining": str(remaining), "X-RateLimit-Reset": str(moment)}
+        headers = {
+            "X-RateLimit-Limit": str(limit),
+            "X-RateLimit-Remaining": str(remaining),
+            "X-RateLimit-Reset": str(moment),
+        }
         assert read_signal(200, headers, now=NOW) == read_signal(200, headers, b"", now=NOW)
 
 

@@ -15,8 +15,10 @@ if TYPE_CHECKING:
 
 __all__ = [
     "MOST_BYTES",
+    "MOST_ERROR_BYTES",
     "Facts",
     "load",
+    "may_fail",
     "normal_code",
     "refusal_code",
     "refusal_prose",
@@ -28,20 +30,24 @@ __all__ = [
 MOST_BYTES: Final = 65536
 _MOST_NODES: Final = 400
 _DEEPEST: Final = 8
-_MOST_TEXT: Final = 2000
-_MOST_PAGE: Final = 4096
+MOST_ERROR_BYTES: Final = 16384
+_MOST_TEXT: Final = 800
+_MOST_TEXT_IN_ALL: Final = 1500
+_MOST_PAGE: Final = 2048
 
 _CODE_KEYS: Final = words(
-    "code type error errors errortype errorcode errorname errorid reason status category name id kind policyname policy"
+    "code type error errors errorstatus errortype errorcode errorname errorid reason status category name id kind policyname policy"
     " errcode errno subcode errorsubcode statuscode faultcode result title ratelimitreason"
 )
 _TEXT_KEYS: Final = words(
-    "message error errormessage description errordescription detail details title msg info errorsummary note information"
+    "message error errormessage errormsg errmsg retmsg description errordescription detail details title msg info errorsummary note information"
     " result reason faultstring text statusmessage userfriendlymessage"
 )
 # In an answer that was served only these are looked into: a row of data may say "throttled" without meaning us.
 _ERROR_KEYS: Final = words("error errors fault faults exception")
-_ERROR_SCALARS: Final = words("error errors errorcode errcode errorname errorid errormessage errormsg")
+_ERROR_SCALARS: Final = words(
+    "error errors errorcode errcode errorname errorid errorstatus errormessage errormsg errmsg retmsg throttleseconds"
+)
 _FAILED: Final = frozenset(("0", "error", "fail", "failed", "failure", "notok", "overquerylimit"))
 _SECONDS_KEYS: Final = words(
     "retryafter retryafterseconds retryaftersec retryaftersecs retryafterinseconds retryin"
@@ -54,7 +60,7 @@ _MILLIS_KEYS: Final = words(
 )
 _MINUTES_KEYS: Final = words("retryafterminutes retryinminutes waitminutes")
 _RESET_KEYS: Final = words(
-    "ratelimitresettime ratelimitreset ratelimitresetat ratelimitresetafter resetafter resetafterseconds resetin"
+    "ratelimitresettime ratelimitreset xratelimitreset ratelimitresetat ratelimitresetafter resetafter resetafterseconds resetin"
     " resetinseconds resetsin resettime resetat resetsat reset resettimestamp quotaresettimestamp retryat"
     " retryafterdate nextavailableat availableat"
 )
@@ -73,8 +79,9 @@ _TERMINAL_CODE: Final = re.compile(
 )
 _REFUSAL_TEXT: Final = re.compile(
     r"rate[ -]?limit[a-z]{0,3}[^.\n]{0,40}?\b(?:exceeded|reached|hit|exhausted|violat)"
-    r"|\b(?:exceed|hit|reach|over)[a-z]{0,6}\b[^.\n]{0,60}?(?:rate|request|call|api|usage)s?[ -]?(?:limit|quota|threshold)"
-    r"|too many (?:[a-z-]{2,20} ){0,2}(?:requests|calls|queries|connections)"
+    r"|\b(?:exceed|hit|reach|over)[a-z]{0,6}\b[^.\n]{0,60}?(?:rate|request|call|api|usage|daily|hourly|quota)s?[ -]?(?:limit|quota|threshold)"
+    r"|too many (?:[a-z-]{2,20} ){0,2}(?:requests|calls|queries|connections|visits)"
+    r"|number of (?:requests|calls)[^.\n]{0,40}? exceeded|out of (?:rate |api |call )?(?:limit|quota)|call frequency is\b"
     r"|(?:request|call|rate|query|queries|api)s? (?:rate )?(?:limit|threshold|quota) (?:is |was |has been )?(?:exceeded|reached)"
     r"|limit on the number of (?:requests|calls)|\b(?:was|been|being|are) (?:throttled|rate[ -]?limited)|reduce your request rate"
     r"|over_query_limit|over_rate_limit|(?:api|call|daily) (?:limit|quota) (?:exceeded|reached)|^throttled$|slow down"
@@ -90,6 +97,10 @@ _XML_CODE: Final = re.compile(
     r"<(?:[a-z]{1,12}:)?(?:code|faultcode|errorcode|error_code|reason)>\s{0,9}([\w:. -]{1,80})", re.I
 )
 _TAG: Final = re.compile(r"<[^<>]{0,400}>")
+# A served answer without any of these calls itself no failure, so it need not be parsed.
+_MAY_FAIL: Final = re.compile(
+    rb'"(?:[Ee]rr|[Ff]ault|exception|status"|code"|ok"|success"|ret|Note"|Information")'
+)
 _NOT_WORD: Final = re.compile(r"[^a-z0-9]+")
 
 
@@ -104,13 +115,13 @@ class Facts:
     resets: list[Span] = field(default_factory=list)
 
 
-def load(body: bytes | None) -> Any:
-    """The body as JSON; None where it is none, is too large, too deep, or holds numbers that are none.
+def load(body: bytes | None, most: int = MOST_BYTES) -> Any:
+    """The body as JSON; None where it is none, is larger than `most` bytes, too deep, or not sound.
 
     >>> load(b'\\xef\\xbb\\xbf{"retry_after": 5}'), load(b"[" * 60000), load(b"retry later")
     ({'retry_after': 5}, None, None)
     """
-    if not body or len(body) > MOST_BYTES:
+    if not body or len(body) > most:
         return None
     start = body[:64].lstrip(b"\xef\xbb\xbf \t\r\n")[:1]
     if start not in (b"{", b"["):
@@ -125,6 +136,11 @@ def _no_constant(_: str) -> None:
     return None
 
 
+def may_fail(body: bytes) -> bool:
+    """Whether the body of an answer with a good status could call itself a failure; a quick look."""
+    return _MAY_FAIL.search(body) is not None
+
+
 def survey(body: bytes | None, parsed: Any, clock: Clock, *, served: bool = False) -> Facts:
     """Collects what a body says; of an answer that was served only its errors are looked at, not its data."""
     facts = Facts()
@@ -132,13 +148,15 @@ def survey(body: bytes | None, parsed: Any, clock: Clock, *, served: bool = Fals
         if not served:
             _survey_text(body or b"", facts)
         return facts
-    for key, value in _walk(parsed, served and not _says_failed(parsed)):
+    room = _MOST_TEXT_IN_ALL
+    for key, value in _walk(parsed, served, _says_failed(parsed)):
         word = _NOT_WORD.sub("", key.lower()[:60])
         if isinstance(value, str):
             if word in _CODE_KEYS and 0 < len(value) <= 160:
                 facts.codes.add(normal_code(value))
-            if word in _TEXT_KEYS and len(facts.messages) < 20:
-                facts.messages.append(value[:_MOST_TEXT])
+            if word in _TEXT_KEYS and room > 0:
+                facts.messages.append(value[: min(_MOST_TEXT, room)])
+                room -= len(value) + 50
         elif (
             isinstance(value, int)
             and not isinstance(value, bool)
@@ -160,10 +178,10 @@ def _survey_text(body: bytes, facts: Facts) -> None:
     if "%20" in page or "+" in page:
         page = page.replace("%20", " ").replace("+", " ")
     if page.strip():
-        facts.messages.append(page[:_MOST_TEXT])
+        facts.messages.append(page[:_MOST_TEXT_IN_ALL])
 
 
-def _walk(parsed: Any, served: bool) -> Iterator[tuple[str, Any]]:
+def _walk(parsed: Any, served: bool, failed: bool) -> Iterator[tuple[str, Any]]:
     """The scalars of a JSON value with their keys, breadth first, bounded in number and depth."""
     seen = 0
     level: list[tuple[str, Any]] = [("", parsed)]
@@ -182,8 +200,9 @@ def _walk(parsed: Any, served: bool) -> Iterator[tuple[str, Any]]:
                 if seen > _MOST_NODES:
                     break
                 if served and depth == 0:
-                    allowed = _ERROR_KEYS if isinstance(child, (dict, list)) else _ERROR_SCALARS
-                    if _NOT_WORD.sub("", name.lower()[:60]) not in allowed:
+                    inner = isinstance(child, (dict, list))
+                    allowed = _ERROR_KEYS if inner else _ERROR_SCALARS
+                    if (inner or not failed) and _NOT_WORD.sub("", name.lower()[:60]) not in allowed:
                         continue
                 deeper.append((name, child))
         level = deeper
@@ -193,14 +212,15 @@ def _says_failed(parsed: Any) -> bool:
     """Whether an answer with a good status calls itself a failure."""
     if not isinstance(parsed, dict):
         return False
-    if parsed.get("ok") is False or parsed.get("success") is False:
+    if parsed.get("ok") is False or parsed.get("success") is False or parsed.get("error"):
         return True
-    status = parsed.get("status")
-    return (
-        isinstance(status, (str, int))
-        and not isinstance(status, bool)
-        and _NOT_WORD.sub("", str(status).lower()[:40]) in _FAILED
-    )
+    status, code = parsed.get("status"), parsed.get("code")
+    if isinstance(status, (str, int)) and _NOT_WORD.sub("", str(status)[:40].lower()) in _FAILED:
+        return True
+    # A body code in the manner of HTTP's, or a provider's own; 0, 1 and 2xx mean success.
+    if isinstance(code, int) and (code < 0 or code >= 300):
+        return True
+    return len(parsed) == 1 and not parsed.keys().isdisjoint(("Note", "Information"))
 
 
 def _span(word: str, value: Any, clock: Clock) -> Span | None:

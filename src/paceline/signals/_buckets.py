@@ -127,6 +127,7 @@ def join(buckets: list[Bucket], notes: list[str]) -> list[Bucket]:
                 setattr(twin, fact, getattr(bucket, fact))
         if bucket.reset is not None:
             choose_reset(twin, [Span(bucket.reset, absolute=bucket.absolute)])
+    _adopt_limits(found)
     for bucket in list(found):
         if (
             bucket.name is not None
@@ -149,6 +150,21 @@ def join(buckets: list[Bucket], notes: list[str]) -> list[Bucket]:
             else:
                 notes.append("a second reset of the same bucket was ignored, a span goes before a moment")
     return found
+
+
+def _adopt_limits(found: list[Bucket]) -> None:
+    """A limit whose name holds its period (`RateLimit-DailyLimit`) belongs to the counters beside it that have none."""
+    for bucket in list(found):
+        if bucket.name is not None or bucket.limit is not None or bucket.remaining is None:
+            continue
+        bare = [
+            o
+            for o in found
+            if o.group == bucket.group and o.limit is not None and o.remaining is None and o.used is None
+        ]
+        if len(bare) == 1 and bare[0].name is not None and bare[0].reset is None:
+            found.remove(bare[0])
+            bucket.name, bucket.limit, bucket.window = bare[0].name, bare[0].limit, bare[0].window
 
 
 def _same(one: Bucket, two: Bucket) -> bool:

@@ -13,7 +13,10 @@ __all__ = ["Item", "label_of", "read_counts", "read_item", "shorten"]
 
 _LARGEST: Final = 1e15
 _LABEL: Final = re.compile(r"[\x21-\x7e](?:[\x20-\x7e]{0,126}[\x21-\x7e])?")
-_THOUSANDS: Final = re.compile(r"[0-9]{1,3}(?:,[0-9]{3})+")
+_THOUSANDS: Final = re.compile(r"[0-9]{1,3}(?:,[0-9]{3})+(?:\.[0-9]{1,9})?")
+_PER: Final = re.compile(
+    r"([0-9]{1,15}) ?(?:requests? |calls? )?per ?([0-9]{0,4}) ?([a-z]{1,8})", re.IGNORECASE
+)
 
 
 class Item:
@@ -36,7 +39,7 @@ def read_counts(text: str, field: Field, what: str, notes: list[str], siblings: 
         return [Item(int(text))]
     text = text.strip()
     if _THOUSANDS.fullmatch(text) is not None and siblings == 1:
-        return [Item(int(text.replace(",", "")))]
+        return [Item(number(text.replace(",", "")))]
     items = []
     for piece in cut(text, ","):
         item = read_item(piece)
@@ -67,6 +70,9 @@ def read_item(piece: str) -> Item:
             if value is not None and of is None:
                 window = period_of(right.strip().lower())  # 150/15m
                 value = value if window is not None else None
+        elif (told := _PER.fullmatch(head)) is not None:
+            window = period_of(told[2] + told[3].lower())  # 10 per 1 minute
+            value = number(told[1]) if window is not None else None
         elif ":" in head:
             left, _, right = head.partition(":")  # 100:120, a quota and its window
             value, window = number(left), number(right) or None

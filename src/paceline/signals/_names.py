@@ -153,6 +153,8 @@ def unit_of(name: str) -> str:
         return "requests" if "api" in parts else "tokens"  # an API token is a credential
     if parts & _POINTS:
         return "points"
+    if "time" in parts:
+        return "seconds"
     return "bytes" if parts & {"bytes", "bandwidth", "egress"} else "requests"
 
 
@@ -222,7 +224,7 @@ def _anchored(text: str, parts: list[str], at: int, spelling: str) -> Field | No
     vendor = "-".join(word for word in parts[:at] if word not in _OWN_WORDS)
     group = ("x-" if text.startswith("x-") else "") + vendor + "|" + spelling + behind
     rest = parts[at + 1 :]
-    if not rest and behind == "ed":
+    if (not rest and behind == "ed") or rest == ["over", "limit"]:
         return Field("reason", text, group=group, vendor=vendor)
     role, scale, bucket = _split(rest)
     if role == "bare":

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 __all__ = ["gather", "plain_quota"]
 
+_MOST_BUCKETS: Final = 48
 _FAR: Final = 3_888_000  # 45 days: beyond it a plain number of seconds is doubtful
 _EPOCH_FROM: Final = 1_000_000_000
 _EPOCH_TO: Final = 100_000_000_000
@@ -104,7 +105,7 @@ def gather(fields: Iterable[tuple[Field, str]], clock: Clock, notes: list[str]) 
     found: list[Bucket] = []
     for raw in raws.values():
         found += _build(raw, clock, notes)
-    return join(found, notes) if len(found) > 1 else found
+    return join(found[:_MOST_BUCKETS], notes) if len(found) > 1 else found
 
 
 def _build(raw: _Raw, clock: Clock, notes: list[str]) -> list[Bucket]:

@@ -20,7 +20,9 @@ __all__ = ["find_dialect", "needs_body", "read_signal"]
 
 _MOST_NAMES: Final = 4096
 _MOST_FIELDS: Final = 64
-_LONGEST_VALUE: Final = 2048
+_LONGEST_VALUE: Final = 4096
+# All values that are read as counters and times, together: ten times what any server needs.
+_MOST_TEXT: Final = 2048
 _UNKNOWN: Final = Field("mark", "")
 _SERVED: Final = Signal()
 _GENERIC: Final = DIALECTS["generic"]
@@ -90,11 +92,15 @@ def read_signal(
 
 def _fields(found: list[tuple[Field, Any, Any]]) -> list[tuple[Field, str]]:
     fields = []
+    room = _MOST_TEXT
     for field, name, value in found[:_MOST_FIELDS] if len(found) > _MOST_FIELDS else found:
         known = _learn(name) if field is _UNKNOWN else field
         if known is not None:
             text = value if type(value) is str else text_of(value)
-            fields.append((known, text if len(text) <= _LONGEST_VALUE else ""))
+            size = len(text)
+            if known.role != "mark":
+                room -= size
+            fields.append((known, text if size <= _LONGEST_VALUE and room >= 0 else ""))
     return fields
 
 

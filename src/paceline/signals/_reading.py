@@ -6,8 +6,10 @@ from typing import TYPE_CHECKING, Any, Final
 
 from ._bodies import (
     MOST_BYTES,
+    MOST_ERROR_BYTES,
     Facts,
     load,
+    may_fail,
     normal_code,
     refusal_code,
     refusal_prose,
@@ -62,7 +64,7 @@ class Reading:
         url: str | None,
     ) -> None:
         self.status, self.fields, self.method, self.url = status, fields, method, url
-        self.body = body if body is None or len(body) <= MOST_BYTES else body[:MOST_BYTES]
+        self.body = body if body is None or len(body) <= MOST_BYTES else body[: MOST_BYTES + 1]
         self.notes: list[str] = []
         self.clock = Clock(now, headers, self.notes)
         self.buckets: list[Bucket] = gather(fields, self.clock, self.notes) if fields else []
@@ -75,7 +77,8 @@ class Reading:
     def json(self) -> Any:
         """The body as JSON, None where it is none."""
         if self._parsed is _UNSET:
-            self._parsed = load(self.body)
+            # No error needs more words than that; a served answer may hold its signal behind all its data.
+            self._parsed = load(self.body, MOST_BYTES if self.status < 400 else MOST_ERROR_BYTES)
         return self._parsed
 
     @property
@@ -103,7 +106,7 @@ class Reading:
         """Whether the response is a refusal, by the rules that hold for all providers."""
         status = self.status
         if status < 400:
-            if self.body is not None and self.json is not None:
+            if self.body and may_fail(self.body) and self.json is not None:
                 self._judge_served()
             return
         if status in _REFUSALS:
@@ -225,9 +228,6 @@ class Reading:
             if span is not None:
                 self.notes.append("the wait is from a sentence of the body")
                 return span.seconds
-            if facts.resets:
-                self.notes.append("the wait is from the reset in the body")
-                return max(span.seconds for span in facts.resets)
         return self._wait_of_quotas()
 
     def _wait_of_quotas(self) -> float | None:
@@ -238,14 +238,16 @@ class Reading:
                 f"the wait is the reset of the exhausted quota{f' {last.name!a}' if last.name else ''}"
             )
             return last.reset
-        if self.buckets and all(
-            b.remaining for b in self.buckets if b.remaining is not None or b.reset is not None
-        ):
+        told = [bucket.remaining for bucket in self.buckets if bucket.remaining is not None]
+        if told and all(told):
             self.notes.append(
                 "all quotas shown have something left: an unseen limit refused, its wait is unknown"
             )
-        else:
-            self.notes.append("no wait was named")
+            return None
+        if self.body and self.facts.resets:
+            self.notes.append("the wait is from the reset in the body")
+            return max(span.seconds for span in self.facts.resets)
+        self.notes.append("no wait was named")
         return None
 
 

@@ -11,8 +11,8 @@ from typing import Final
 
 __all__ = ["Member", "cut", "read_pairs", "read_policy", "read_state"]
 
-_LONGEST: Final = 1024
-_MOST_ITEMS: Final = 32
+_LONGEST: Final = 512
+_MOST_ITEMS: Final = 16
 _PLAIN_STATE: Final = re.compile(
     r'"([\x20\x21\x23-\x5b\x5d-\x7e]{1,80})";r=([0-9]{1,15})(?:;t=([0-9]{1,15}))?'
 )
@@ -92,7 +92,7 @@ def read_pairs(text: str) -> dict[str, str]:
 
 
 def cut(text: str, at: str) -> list[str]:
-    """Splits at a character outside of quoted strings; at most 32 pieces.
+    """Splits at a character outside of quoted strings; at most 16 pieces.
 
     >>> cut('100;w=60;comment="a, b", 5000;w=3600', ",")
     ['100;w=60;comment="a, b"', ' 5000;w=3600']

@@ -74,6 +74,9 @@ _IMF: Final = re.compile(
     rf"(?:[a-z]{{2,9}}, ?)?([0-9]{{1,2}})[ -]{_MONTH}[a-z]{{0,6}}[ -]([0-9]{{4}}) {_CLOCK}{_ZONE}"
 )
 _RFC850: Final = re.compile(rf"[a-z]{{3,9}}, ([0-9]{{2}})-{_MONTH}-([0-9]{{2}}) {_CLOCK}{_ZONE}")
+_JAVASCRIPT: Final = re.compile(
+    rf"[a-z]{{3}} {_MONTH} ([0-9]{{2}}) ([0-9]{{4}}) {_CLOCK} gmt([+-][0-9]{{4}})(?: \([a-z ]{{1,40}}\))?"
+)
 _ASCTIME: Final = re.compile(rf"[a-z]{{3}} {_MONTH} {{1,2}}([0-9]{{1,2}}) {_CLOCK} ([0-9]{{4}})")
 _ISO: Final = re.compile(
     r"([0-9]{4})-?([0-9]{2})-?([0-9]{2})[t ]([0-9]{2}):?([0-9]{2})(?::?([0-9]{2})(?:[.,]([0-9]{1,9}))?)?"
@@ -242,7 +245,11 @@ def span_of_number(value: float, clock: Clock, scale: float = 1.0) -> Span | Non
         doubt = None
         if value > 45 * _DAY and scale == 1.0:
             doubt = f"{value:.0f} was read as seconds; it could be milliseconds"
-        return Span(value * scale if scale != 1.0 else value, doubt=doubt)
+        if scale == 0.001:
+            value /= 1000  # unlike a product with 0.001 it is exact to the last digit
+        elif scale != 1.0:
+            value *= scale
+        return Span(value, doubt=doubt)
     for below, unit in _SCALES:
         if value < below:
             wait = clock.until(value * unit)
@@ -288,6 +295,10 @@ def _date(lower: str, now: float) -> float | None:
     if found is not None:
         month, day, *clock, year = found.groups()
         return _epoch(int(year), _MONTHS[month], int(day), clock, None)
+    found = _JAVASCRIPT.fullmatch(lower)
+    if found is not None:
+        month, day, year, *clock, zone = found.groups()
+        return _epoch(int(year), _MONTHS[month], int(day), clock, zone)
     return None
 
 

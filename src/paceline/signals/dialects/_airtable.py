@@ -18,7 +18,10 @@ AIRTABLE = Dialect(
         "https://support.airtable.com/docs/managing-api-call-limits-in-airtable",
     ),
     hosts=("api.airtable.com",),
-    bodies=(b"RATE_LIMIT_REACHED",),
+    bodies=(
+        b'"error":"RATE_LIMIT_REACHED"',
+        b'"error": "RATE_LIMIT_REACHED"',
+    ),
     scope=_scope,
     default_wait=30.0,
 )

@@ -9,5 +9,5 @@ NOTION = Dialect(
     title="Notion",
     docs=("https://developers.notion.com/reference/request-limits",),
     hosts=("api.notion.com",),
-    bodies=(b'"object": "error"', b'"object":"error"'),
+    bodies=(b'"object": "error", "status"', b'"object":"error","status"'),
 )

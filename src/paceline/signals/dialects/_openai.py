@@ -13,5 +13,5 @@ OPENAI = Dialect(
     ),
     hosts=("api.openai.com",),
     headers=("openai-organization", "openai-version", "openai-processing-ms"),
-    bodies=(b"insufficient_quota", b"platform.openai.com"),
+    bodies=(b"platform.openai.com",),
 )

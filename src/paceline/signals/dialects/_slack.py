@@ -16,7 +16,12 @@ SLACK = Dialect(
     docs=("https://api.slack.com/apis/rate-limits",),
     hosts=("slack.com",),
     headers=("x-slack-*",),
-    bodies=(b'"ratelimited"', b'"error":"rate_limited"', b'"error": "rate_limited"'),
+    bodies=(
+        b'"ok":false,"error":"ratelimited"',
+        b'"ok": false, "error": "ratelimited"',
+        b'"ok":false,"error":"rate_limited"',
+        b'"ok": false, "error": "rate_limited"',
+    ),
     scope=_scope,
     served_body=lambda url: path_of(url).startswith("/api/"),
 )
