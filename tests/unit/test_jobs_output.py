@@ -252,6 +252,18 @@ def test_doubled_records_are_taken_out(job: Job) -> None:
     assert (again.retrying, job.ids()) == (0, ["k1", "k2", "k3"])
 
 
+def test_a_good_record_takes_the_place_of_a_failed_one_noted_before(job: Job) -> None:
+    """Where a checkpoint knows a record as failed and a good one follows, the old one goes."""
+    output = job.open()
+    job.put(output, 1, fail=True)
+    job.put(output, 2)
+    output.close({})
+    with job.out.open("a") as file:
+        file.write('{"id":"k1"}\n')
+    again = job.open()
+    assert (list(again.done), again.retrying, job.ids()) == ([1, 2], 0, ["k2", "k1"])
+
+
 def test_a_foreign_record_is_refused(job: Job) -> None:
     """A record whose id no input has shows that OUT is not this job's alone; nothing is taken from it."""
     job.open(failed=True).close({})

@@ -136,9 +136,8 @@ def _note(
                 continue
             if number in failed:
                 failed.discard(number)
-                found.dropped.add(
-                    -1
-                )  # no offset, but a reason to write OUT anew: the old record stands before `start`
+                # No line's offset, but a reason to write OUT anew: the old record stands before `start`.
+                found.dropped.add(-1)
             else:
                 found.dropped.add(offset)
                 continue

@@ -113,12 +113,9 @@ class Source:
         digest = hashlib.sha256()
 
         def hashed() -> Iterator[bytes]:
-            left = self.mark.size
             for block in self.content.blocks():
-                part = block[:left] if len(block) > left else block
-                left -= len(part)
-                digest.update(part)
-                yield part
+                digest.update(block)
+                yield block
 
         try:
             yield from Reader(self.name, self.form, self.defaults).items(hashed(), skip)
