@@ -62,7 +62,7 @@ def begin(folder: Path, run: int) -> subprocess.Popen[bytes]:
     return subprocess.Popen([sys.executable, "-c", WRITER, str(folder), str(run)], stdout=subprocess.PIPE)
 
 
-def kill_at(process: subprocess.Popen[bytes], ticks: int, seconds: float) -> None:
+def kill_at(process: subprocess.Popen[bytes], ticks: int, seconds: float) -> int:
     """Kills after so many ticks, then so many seconds, or when the process has ended before."""
     assert process.stdout is not None
     with process:
@@ -72,6 +72,7 @@ def kill_at(process: subprocess.Popen[bytes], ticks: int, seconds: float) -> Non
         with contextlib.suppress(subprocess.TimeoutExpired):
             process.wait(seconds)
         process.send_signal(signal.SIGKILL)
+        return process.wait(10)
 
 
 def records(out: Path) -> list[dict[str, Any]]:
@@ -85,10 +86,11 @@ def test_twenty_kills_leave_one_record_an_input(tmp_path: Path) -> None:
     lines = write_source(tmp_path)
     draw = random.Random(20)
     kept: set[str] = set()
+    ended: list[int] = []
     for run in range(KILLS):
         # The first tick is the moment before OUT is opened: about a third of the kills fall into its opening.
         ticks = 1 if draw.random() < 0.35 else draw.randrange(2, 60)
-        kill_at(begin(tmp_path, run), ticks, draw.random() * 0.02)
+        ended.append(kill_at(begin(tmp_path, run), ticks, draw.random() * 0.02))
         out = tmp_path / "out"
         if not out.exists():
             continue
@@ -97,6 +99,8 @@ def test_twenty_kills_leave_one_record_an_input(tmp_path: Path) -> None:
         good = {record["id"] for record in whole if "error" not in record}
         assert kept <= good
         kept = good
+    assert set(ended) <= {0, -signal.SIGKILL}
+    assert ended.count(-signal.SIGKILL) > KILLS / 2
     last = begin(tmp_path, -1)
     last.communicate(timeout=60)
     assert last.returncode == 0

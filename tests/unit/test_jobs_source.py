@@ -349,6 +349,14 @@ def test_a_source_that_changes_while_it_is_read_is_noticed(tmp_path: Path, opene
         list(source.items())
 
 
+def test_a_compressed_source_that_is_cut_while_it_is_read_is_noticed(tmp_path: Path, opened: Opener) -> None:
+    """Damage after the first look is a failure on the way, which the next run can go on from."""
+    source = opened(gzip.compress(os.urandom(300_000).hex().encode()), "in.txt.gz")
+    os.truncate(tmp_path / "in.txt.gz", 100_000)
+    with pytest.raises(OutputError, match=r"cannot read .* to its end: .*run again to go on"):
+        list(source.items())
+
+
 def test_a_deleted_source_is_read_to_its_end(tmp_path: Path, opened: Opener) -> None:
     """The file stays open, so it may go once the job has begun."""
     source = opened("https://a.example/1\n")

@@ -52,6 +52,7 @@ def test_a_plain_url_is_sent_as_it_is(url: str) -> None:
         ("http://a.example:00080/", "http://a.example:80/"),
         ("http://a.example:/x", "http://a.example/x"),
         ("http://my_host./x", "http://my_host./x"),
+        ("https://BÜCHER.example/", "https://xn--bcher-kva.example/"),
         ("https://straße.example/ä?ö=%c3%a4", "https://xn--strae-oqa.example/%C3%A4?%C3%B6=%c3%a4"),
     ],
 )
