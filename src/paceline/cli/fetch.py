@@ -250,7 +250,7 @@ def _bearer(options: dict[str, Any]) -> AsyncCredential[str] | None:
     return AsyncCredential(renew)
 
 
-def _sender(options: dict[str, Any]) -> Callable[[], Any]:
+def _sender(options: dict[str, Any]) -> Callable[[Mapping[str, str]], Any]:
     proxy = options["proxy"]
     if proxy is not None and not proxy.startswith(("http://", "https://")):
         raise InputError(f"--proxy {proxy!r} is no HTTP proxy; write it like http://proxy.example.com:3128")
@@ -270,7 +270,7 @@ def _sender(options: dict[str, Any]) -> Callable[[], Any]:
         ca_file=ca_file,
         connections=options["concurrency"],
     )
-    return lambda: Chosen(settings)
+    return lambda common: Chosen(settings, common)
 
 
 def _sinks(options: dict[str, Any]) -> tuple[Sink, ...]:

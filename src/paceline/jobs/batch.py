@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import signal
 import threading
 import time
@@ -49,7 +50,7 @@ class Ended:
 class Batch:
     """One run of the batch job; see `paceline fetch --help` for what each option means.
 
-    make_sender: makes the sender inside the event loop. headers: sent with every request that has none of that
+    make_sender: makes the sender, inside the event loop, from the headers that most requests carry. headers: sent with every request that has none of that
     name. bearer: a credential that can be renewed. sinks: take the events besides the account.
     progress: makes the display from a function that gives the account's state.
     deadline: seconds for the whole run.
@@ -60,7 +61,7 @@ class Batch:
     source: str
     out: str
     policy: Policy
-    make_sender: Callable[[], Sender]
+    make_sender: Callable[[Mapping[str, str]], Sender]
     method: str = "GET"
     headers: Mapping[str, str] = field(default_factory=dict)
     concurrency: int = 32
@@ -172,7 +173,7 @@ class Batch:
 
     async def _main(self, source: Source, output: Output) -> int:
         loop = asyncio.get_running_loop()
-        sender = self.make_sender()
+        sender = self.make_sender(self.headers)
         account = self.account
         self.engine = Engine(
             policy=self.policy,
@@ -318,6 +319,9 @@ class Batch:
 
 def run_loop(main: Any) -> Any:
     """Runs a coroutine to its end, on uvloop where it is installed."""
+    # What is imported stays: the collector need not walk it again and again while short-lived objects come and go.
+    gc.freeze()
+    gc.set_threshold(20_000, 50, 50)
     try:
         import uvloop
     except ImportError:

@@ -192,6 +192,7 @@ class Engine:
     _open: int = 0
     _open_bytes: int = 0
     _most_open: int = 0
+    _low_open: int = 0
     _room: asyncio.Event | None = None
     _broken: BaseException | None = None
 
@@ -204,6 +205,7 @@ class Engine:
         """
         self._finish = finish
         self._most_open = ahead or max(1000, 4 * self.concurrency)
+        self._low_open = self._most_open * 3 // 4
         self._room = asyncio.Event()
         loop = asyncio.get_running_loop()
         feed = iter(items)
@@ -211,6 +213,7 @@ class Engine:
         try:
             while not self.draining and self._broken is None:
                 if self._open >= self._most_open or (self._open and self._open_bytes >= _OPEN_BYTES):
+                    # Woken when a quarter is free again, not for each: waking costs more than reading on.
                     self._room.clear()
                     await self._room.wait()
                     continue
@@ -322,7 +325,7 @@ class Engine:
     def _ended(self, task: asyncio.Task[None]) -> None:
         self._tasks.pop(task, None)
         self._open -= 1
-        if self._room is not None and not self._room.is_set():
+        if self._open <= self._low_open and self._room is not None:
             self._room.set()
         if not task.cancelled():
             error = task.exception()
@@ -379,7 +382,7 @@ class Engine:
             self._finish(Result(item, None, (), None, attempts, waited, elapsed, error or "nothing was sent"))
         else:
             headers: Any = answer.headers
-            self._finish(Result(item, answer.status, headers.items(), answer.body, attempts, waited, elapsed, error))
+            self._finish(Result(item, answer.status, headers.items(), answer.response, attempts, waited, elapsed, error))
 
     async def _send(self, hop: _Hop, seat: _Seat, effect: Send) -> Answer | Fault:
         headers = hop.headers

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from ..effects import Answer, Fault
 from ..errors import InputError, MissingExtra
+from ..signals import needs_body
 
 try:
     import aiohttp
@@ -56,7 +57,10 @@ class Sender(Protocol):
     async def send(
         self, method: str, url: str, headers: Mapping[str, str], body: bytes | None, permit: Permit, left: float | None
     ) -> Answer | Fault:
-        """One attempt; `left`: seconds to a deadline, None without one. Follows no redirect."""
+        """One attempt; `left`: seconds to a deadline, None without one. Follows no redirect.
+
+        The answer's `response` is the whole body; its `body` only where its signal is read from it.
+        """
         ...
 
     async def close(self) -> None:
@@ -84,10 +88,15 @@ class _StampingConnector(aiohttp.TCPConnector):
 
 
 class AiohttpSender:
-    """A sender on one aiohttp session: kept connections, no cookies, no redirects of its own."""
+    """A sender on one aiohttp session: kept connections, no cookies, no redirects of its own.
 
-    def __init__(self, options: SenderOptions) -> None:
+    common: the headers that most requests carry, made ready once; a request whose mapping is this very object
+    adds none of its own.
+    """
+
+    def __init__(self, options: SenderOptions, common: Mapping[str, str]) -> None:
         self._options = options
+        self._common = common
         tls: ssl.SSLContext | bool = True
         if options.ca_file is not None:
             try:
@@ -100,6 +109,7 @@ class AiohttpSender:
 
         self._session = aiohttp.ClientSession(
             connector=connector,
+            headers=common,
             cookie_jar=aiohttp.DummyCookieJar(),
             timeout=aiohttp.ClientTimeout(total=options.timeout),
             trust_env=bool(getproxies()) and options.proxy is None,
@@ -119,13 +129,22 @@ class AiohttpSender:
         if options.proxy is not None:
             extra["proxy"] = options.proxy
         try:
-            async with self._session.request(
-                method, URL(url, encoded=True), headers=headers, data=body, allow_redirects=False, **extra
-            ) as response:
+            response = await self._session.request(
+                method,
+                URL(url, encoded=True),
+                headers=None if headers is self._common else headers,
+                data=body,
+                allow_redirects=False,
+                **extra,
+            )
+            try:
                 content = await self._read(response)
-                return Answer(
-                    response.status, response.headers, content, response, time.perf_counter() - began, time.time()
-                )
+            except BaseException:
+                response.close()
+                raise
+            status, answered = response.status, response.headers
+            told = content if needs_body(status, answered, url=url) else None
+            return Answer(status, answered, told, content, time.perf_counter() - began, time.time())
         except (aiohttp.ClientError, asyncio.TimeoutError, OSError, ValueError, TooLarge) as error:
             kind, sent = _kind_of(error, permit.wrote is not None)  # type: ignore[attr-defined]
             return Fault(error, kind, time.perf_counter() - began, time.time(), sent)
@@ -138,7 +157,6 @@ class AiohttpSender:
         length = headers.get("Content-Length")
         if length is not None and "Content-Encoding" not in headers and length.isascii() and length.isdigit():
             if len(length) > 18 or int(length) > most:
-                response.close()
                 raise TooLarge(most)
             return await response.read()
         chunks: list[bytes] = []
@@ -146,7 +164,6 @@ class AiohttpSender:
         async for chunk in response.content.iter_chunked(_CHUNK):
             size += len(chunk)
             if size > most:
-                response.close()
                 raise TooLarge(most)
             chunks.append(chunk)
         return b"".join(chunks)
