@@ -178,6 +178,7 @@ class Batch:
         self.engine = Engine(
             policy=self.policy,
             sender=sender,
+            finish=self._finish,
             concurrency=self.concurrency,
             redirects=self.redirects,
             events=self.policy.events,
@@ -192,7 +193,7 @@ class Batch:
         alarm = loop.call_later(self.deadline, self.engine.drain) if self.deadline is not None else None
         with self._signals(loop):
             try:
-                await self.engine.run(self._items(source, output), self._finish)
+                await self.engine.run(source.items(skip=output.done))
             except OutputError as error:
                 self._trouble = self._trouble or error
             finally:
@@ -234,9 +235,6 @@ class Batch:
         if left:
             return 75
         return 1 if self.account.failed_count else 0
-
-    def _items(self, source: Source, output: Output) -> Iterator[Request | BadInput]:
-        return source.items(skip=output.done)
 
     def _finish(self, result: Result) -> None:
         """Writes one record; the kernel has it before this tick of the loop is over."""

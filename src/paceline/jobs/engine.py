@@ -1,9 +1,9 @@
 """The batch job's engine: takes requests in, keeps them going through the exchange, and gives results out.
 
-One task an open request. What keeps a request from leaving is taken in this order: its scope's turn (first come,
-first served; a retry goes first), a place among the `concurrency` that may be in flight, its permit. So a
-permit is only ever granted to a request that can leave at once, and a scope that waits holds one place at most:
-it delays no other scope.
+What keeps a request from leaving is taken in this order: its scope's turn (first come, first served; a retry
+goes first), a place among the `concurrency` that may be in flight, its permit. So a permit is only ever granted
+to a request that leaves at once, and a scope that waits holds one place at most: it delays no other scope.
+Until then a request is a tuple in its scope's queue; only one that leaves becomes a task.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol
@@ -19,9 +19,9 @@ from urllib.parse import urljoin, urlsplit
 
 from ..drive import adrive
 from ..effects import Answer, Call, Fault, Send
-from ..errors import RetryLater
+from ..errors import PacelineError, RetryLater
 from ..exchange import Rules, exchange
-from ..masking import mask_text
+from ..masking import mask_url
 from ..policy import Policy, credential_of
 from ..signals import read_signal
 from ..telemetry.fan import wanted
@@ -39,11 +39,12 @@ if TYPE_CHECKING:
 __all__ = ["Engine", "Result"]
 
 _REDIRECTS: Final = frozenset({301, 302, 303, 307, 308})
-_TO_GET: Final = frozenset({301, 302, 303})
 _SECRET: Final = frozenset({"authorization", "cookie", "proxy-authorization", "x-api-key", "api-key", "private-token"})
-_BODY: Final = frozenset({"content-type", "content-encoding", "content-language", "content-location"})
+_ABOUT_BODY: Final = frozenset({"content-type", "content-encoding", "content-language", "content-location"})
 _OPEN_BYTES: Final = 64 * 1024 * 1024
+_NEVER_KEYED: Final = frozenset({"GET", "HEAD"})  # repeatable anyway
 _BREATH: Final = 256
+_NEWS: Final = 64
 _ORIGINS: Final = 10_000
 
 
@@ -69,110 +70,161 @@ class Result(NamedTuple):
 
 
 class _Lane:
-    """One scope in this job: its line, whose turn it is, and whether it was put off until later."""
+    """One scope in this job: its line, who is next to leave, and whether it was put off until later.
 
-    __slots__ = ("busy", "line", "put_off", "queue", "rules", "scope")
+    queue: requests that have not left yet, and futures of those that want to leave again (they go first).
+    asking: a task waits for this scope's next permit. hungry: the scope waits for a place in flight.
+    """
+
+    __slots__ = ("asking", "hungry", "line", "put_off", "queue", "rules", "scope")
 
     def __init__(self, scope: str, line: Line, rules: Rules) -> None:
         self.scope = scope
         self.line = line
         self.rules = rules
-        self.busy = False
-        self.queue: deque[asyncio.Future[None]] = deque()
+        self.queue: deque[Request | asyncio.Future[Permit]] = deque()
+        self.asking: asyncio.Task[None] | None = None
+        self.hungry = False
         self.put_off: RetryLater | None = None
 
-    def pass_turn(self) -> None:
-        while self.queue:
-            waiter = self.queue.popleft()
-            if not waiter.done():
-                waiter.set_result(None)
-                return
-        self.busy = False
 
+class _Ride:
+    """One request on its way; to the driver it is the scope, and what sends.
 
-class _Seat:
-    """One request's place in its scope and among those in flight; what the driver calls its scope."""
+    permit: granted and not yet taken up. sending: it holds a place in flight.
+    """
 
-    __slots__ = ("_again", "_engine", "_lane", "in_flight", "version")
+    __slots__ = (
+        "attempts", "began", "body", "engine", "followed", "foreign", "headers", "item", "lane", "learn", "may_retry",
+        "method", "permit", "sending", "task", "url", "version", "waited",
+    )  # fmt: skip
 
-    def __init__(self, engine: Engine, lane: _Lane) -> None:
-        self._engine = engine
-        self._lane = lane
-        self._again = False
-        self.in_flight = False
+    def __init__(self, engine: Engine, lane: _Lane, item: Request, permit: Permit) -> None:
+        self.engine = engine
+        self.item = item
+        self.method, self.url, self.headers, self.body = item.method, item.url, item.headers, item.body
+        self.permit: Permit | None = permit
+        self.sending = True
+        self.foreign = False
+        self.followed = self.attempts = 0
+        self.waited = 0.0
         self.version = -1
+        self.task: asyncio.Task[None] | None = None
+        self.enter(lane)
 
-    async def acquire(self, cost: Cost, *, priority: int = 0, timeout: float | None = None) -> Permit:
-        engine, lane = self._engine, self._lane
-        if engine.draining:
-            raise asyncio.CancelledError
-        if lane.busy:
-            turn = asyncio.get_running_loop().create_future()
-            if self._again:
-                lane.queue.appendleft(turn)
-            else:
-                lane.queue.append(turn)
-            try:
-                await turn
-            except asyncio.CancelledError:
-                if turn.done() and not turn.cancelled():
-                    lane.pass_turn()
-                raise
-        else:
-            lane.busy = True
-        self._again = True
-        try:
-            await engine._take_place()
-            try:
-                permit = lane.line.try_acquire(cost, True)
-                if permit is None:
-                    permit = await lane.line.acquire_async(cost, priority, timeout, True)
-            except BaseException:
-                engine._give_place()
-                raise
-        finally:
-            lane.pass_turn()
-        self.in_flight = True
-        if engine.tally is not None and permit.waited > 0:
-            engine.tally.waited(lane.scope, permit.waited, permit.reason)
+    def enter(self, lane: _Lane) -> None:
+        self.lane = lane
+        self.learn = lane.line.learn
+        self.may_retry = lane.line.may_retry
+
+    async def acquire(self, cost: Cost, *, priority: int = 0, timeout: float | None = None) -> Permit:  # noqa: ARG002
+        permit = self.permit
+        if permit is None:
+            if self.engine.draining:
+                raise asyncio.CancelledError
+            permit = await self.engine.again(self.lane)
+            self.sending = True
+        self.permit = None
+        tally = self.engine.tally
+        if tally is not None and permit.waited > 0:
+            tally.waited(self.lane.scope, permit.waited, permit.reason)
         return permit
 
-    @property
-    def scope(self) -> str:
-        return self._lane.scope
+    async def send(self, effect: Send) -> Answer | Fault:
+        engine, headers = self.engine, self.headers
+        try:
+            if engine.bearer is not None and not self.foreign:
+                held = await engine.bearer.get()
+                self.version = held.version
+                headers = {**headers, "Authorization": f"Bearer {held.value}"}
+            reply = await engine.sender.send(self.method, self.url, headers, self.body, effect.permit, effect.left)
+        finally:
+            self.sending = False
+            engine.give_place()
+        tally = engine.tally
+        if tally is not None:
+            status, error = (reply.status, None) if isinstance(reply, Answer) else (None, reply.kind)
+            tally.sent(self.lane.scope, at=reply.now, elapsed=reply.elapsed, status=status, error=error)
+        return reply
 
-    def learn(self, permit: Permit, signal: Signal, status: int) -> Learned:
-        return self._lane.line.learn(permit, signal, status)  # type: ignore[arg-type]
+    async def renew(self, _permit: Permit) -> bool:
+        bearer = self.engine.bearer
+        return bearer is not None and await bearer.renew(self.version)
 
-    def may_retry(self) -> bool:
-        return self._lane.line.may_retry()
+    async def run(self) -> None:
+        engine, item = self.engine, self.item
+        self.began = time.perf_counter()
+        while True:
+            lane = self.lane
+            keyed = self.method not in _NEVER_KEYED and engine.policy.retry.keyed(self.headers)
+            outcome = await adrive(
+                exchange(Call(self.method, self.url, item.cost, 0, True, keyed), lane.rules, time.time()),
+                self,
+                self.send,
+                emit=engine.events,
+                refresh=None if engine.bearer is None else self.renew,
+            )
+            self.attempts += outcome.attempts
+            self.waited += outcome.waited
+            answer, error = outcome.answer, outcome.error
+            if isinstance(error, RetryLater):
+                engine.put_lane_off(lane, error)
+                engine.put_off += 1
+                return
+            if error is None and answer is not None and answer.status in _REDIRECTS and engine.redirects:
+                target = _next_hop(self, answer)
+                if target is not None:
+                    self.followed += 1
+                    if self.followed > engine.redirects:
+                        why = f"redirects: more than {engine.redirects} in a row, the last to {mask_url(target.url)}"
+                        return self.end(answer, why)
+                    self.method, self.url, self.headers, self.body, self.foreign = target
+                    self.enter(engine.lane_of(self.url, self.headers))
+                    continue
+            return self.end(answer, None if error is None else str(error))
+
+    def end(self, answer: Answer | None, error: str | None) -> None:
+        elapsed = max(0.0, time.perf_counter() - self.began)
+        if answer is None:
+            result = Result(
+                self.item, None, (), None, self.attempts, self.waited, elapsed, error or "nothing was sent"
+            )
+        else:
+            headers: Any = answer.headers
+            result = Result(
+                self.item, answer.status, headers.items(), answer.response, self.attempts, self.waited, elapsed, error
+            )
+        self.engine.finish(result)
 
 
-@dataclass(slots=True)
-class _Hop:
-    """Where a request goes next: first where its input says, then where redirects lead."""
+class _Target(NamedTuple):
+    """Where a redirect leads."""
 
     method: str
     url: str
     headers: Mapping[str, str]
     body: bytes | None
-    foreign: bool = False
+    foreign: bool
 
 
 @dataclass(slots=True, kw_only=True)
 class Engine:
     """See the module.
 
-    policy: limits, retry and scopes. sender: what sends one attempt. concurrency: most requests in flight.
-    redirects: how many a request may follow; 0: a redirect is an answer like any other.
+    policy: limits, retry and scopes. sender: what sends one attempt. finish: called once for each input that
+    ended, in order of completion. concurrency: most requests in flight. redirects: how many a request may
+    follow; 0: a redirect is an answer like any other.
     events: takes the events. tally: told of each attempt and wait, which then are not built as events.
     bearer: the credential to send as `Authorization: Bearer …`, renewed after a 401, once for all who wait.
     new_scope: called before the first request of a scope leaves.
     headers: the mapping that requests without headers of their own carry; credential: what in it is one.
+    ahead: how many may be open at once (read and not ended); 0: four times the concurrency, at least 1,000.
+    However many, at most 64 MiB of bodies wait.
     """
 
     policy: Policy
     sender: Sender
+    finish: Callable[[Result], None]
     concurrency: int = 32
     redirects: int = 10
     events: Sink | None = None
@@ -181,86 +233,110 @@ class Engine:
     new_scope: Callable[[str, Line], None] | None = None
     headers: Mapping[str, str] | None = None
     credential: str | None = None
+    ahead: int = 0
     draining: bool = False
     put_off: int = 0
     in_flight: int = 0
-    _finish: Callable[[Result], None] = field(default=lambda _: None)
     _lanes: dict[str, _Lane] = field(default_factory=dict)
     _lanes_by_origin: dict[tuple[str, str | None], _Lane] = field(default_factory=dict)
-    _tasks: dict[asyncio.Task[None], _Seat | None] = field(default_factory=dict)
-    _places: deque[asyncio.Future[None]] = field(default_factory=deque)
+    _rides: dict[asyncio.Task[None], _Ride] = field(default_factory=dict)
+    _hungry: deque[_Lane] = field(default_factory=deque)
+    _feed: Iterator[Request | BadInput] = field(default_factory=lambda: iter(()))
+    _fed: bool = False
     _open: int = 0
     _open_bytes: int = 0
-    _most_open: int = 0
-    _low_open: int = 0
-    _room: asyncio.Event | None = None
+    _news: asyncio.Event | None = None
+    _loop: asyncio.AbstractEventLoop | None = None
     _broken: BaseException | None = None
 
-    async def run(self, items: Iterable[Request | BadInput], finish: Callable[[Result], None], ahead: int = 0) -> None:
-        """Sends every request and calls `finish` once for each that ended, in order of completion.
+    async def run(self, items: Iterable[Request | BadInput]) -> None:
+        """Sends every request; returns when all have ended, or were put off, or the engine was stopped.
 
-        ahead: how many may be open at once (read and not ended); by default four times the concurrency, at
-        least 1,000, and 64 MiB of bodies.
         An exception of `finish` or of a sink ends the run and is raised; what had not ended is simply not finished.
         """
-        self._finish = finish
-        self._most_open = ahead or max(1000, 4 * self.concurrency)
-        self._low_open = self._most_open * 3 // 4
-        self._room = asyncio.Event()
-        loop = asyncio.get_running_loop()
-        feed = iter(items)
-        taken = 0
+        self._loop = asyncio.get_running_loop()
+        self._news = asyncio.Event()
+        self._feed = iter(items)
+        most = self.ahead or max(1000, 4 * self.concurrency)
+        low = most * 3 // 4
         try:
-            while not self.draining and self._broken is None:
-                if self._open >= self._most_open or (self._open and self._open_bytes >= _OPEN_BYTES):
-                    # Woken when a quarter is free again, not for each: waking costs more than reading on.
-                    self._room.clear()
-                    await self._room.wait()
-                    continue
-                item = next(feed, None)
-                if item is None:
-                    break
-                taken += 1
-                if taken % _BREATH == 0:
+            while self._broken is None:
+                if not self._fed and not self.draining and self._open <= low and self._open_bytes < _OPEN_BYTES:
+                    self._read_on(most)
                     await asyncio.sleep(0)
-                if isinstance(item, BadInput):
-                    finish(Result(item, None, (), None, 0, 0.0, 0.0, item.why))
                     continue
-                lane = self._lane_of(item.url, item.headers)
-                if lane.put_off is not None:
-                    self.put_off += 1
-                    continue
-                self._open += 1
-                self._open_bytes += len(item.body or b"")
-                task = loop.create_task(self._one(item, lane))
-                self._tasks[task] = None
-                task.add_done_callback(self._ended)
-            while self._tasks:
-                await asyncio.wait(list(self._tasks))
+                if self._open == 0 and (self._fed or self.draining):
+                    break
+                self._news.clear()
+                await self._news.wait()
         finally:
-            for task in list(self._tasks):
-                task.cancel()
-            if self._tasks:
-                await asyncio.gather(*self._tasks, return_exceptions=True)
+            self.halt()
+            rides = [*self._rides, *(lane.asking for lane in self._lanes.values() if lane.asking is not None)]
+            if rides:
+                await asyncio.gather(*rides, return_exceptions=True)
         if self._broken is not None:
             raise self._broken
+
+    def _read_on(self, most: int) -> None:
+        """Reads inputs into the queues of their scopes; a few hundred, so that the loop can breathe."""
+        for _ in range(_BREATH):
+            item = next(self._feed, None)
+            if item is None:
+                self._fed = True
+                return
+            if isinstance(item, BadInput):
+                self.finish(Result(item, None, (), None, 0, 0.0, 0.0, item.why))
+                continue
+            lane = self.lane_of(item.url, item.headers)
+            if lane.put_off is not None:
+                self.put_off += 1
+                continue
+            self._open += 1
+            self._open_bytes += len(item.body or b"")
+            lane.queue.append(item)
+            self._pump(lane)
+            if self._open >= most or self._open_bytes >= _OPEN_BYTES:
+                return
 
     def drain(self) -> None:
         """Lets what is in flight end, and nothing else leave."""
         self.draining = True
-        for task, seat in list(self._tasks.items()):
-            if seat is None or not seat.in_flight:
+        for lane in self._lanes.values():
+            self._empty(lane)
+        for task, ride in list(self._rides.items()):
+            if not ride.sending:
                 task.cancel()
-        if self._room is not None:
-            self._room.set()
+        self._wake()
 
     def halt(self) -> None:
         """Stops at once; what is in flight is given up."""
         self.draining = True
-        for task in list(self._tasks):
+        for lane in self._lanes.values():
+            self._empty(lane)
+        for task in list(self._rides):
             task.cancel()
-        if self._room is not None:
-            self._room.set()
+        self._wake()
+
+    def put_lane_off(self, lane: _Lane, later: RetryLater) -> None:
+        """The server asked for a pause that is not sat out: all that waits for this scope is left for later."""
+        if lane.put_off is None:
+            lane.put_off = later
+        self.put_off += sum(not isinstance(entry, asyncio.Future) for entry in lane.queue)
+        self._empty(lane, later)
+
+    def _empty(self, lane: _Lane, error: Exception | None = None) -> None:
+        if lane.asking is not None:
+            lane.asking.cancel()
+        while lane.queue:
+            entry = lane.queue.popleft()
+            if not isinstance(entry, asyncio.Future):
+                self._close(entry)
+            elif not entry.done():
+                if error is not None:
+                    entry.set_exception(error)
+                else:
+                    entry.cancel()
+        self._wake()
 
     @property
     def stopped_until(self) -> RetryLater | None:
@@ -273,32 +349,133 @@ class Engine:
         """The lines of the scopes in use."""
         return {scope: lane.line for scope, lane in self._lanes.items()}
 
-    # ---- places in flight -----------------------------------------------------------------------
+    # ---- leaving --------------------------------------------------------------------------------
 
-    async def _take_place(self) -> None:
-        if self.in_flight < self.concurrency:
-            self.in_flight += 1
+    def _pump(self, lane: _Lane) -> None:
+        """Lets go whoever of a scope may leave now, in order; else sees to it that somebody asks again."""
+        if lane.asking is not None or lane.hungry:
             return
-        place = asyncio.get_running_loop().create_future()
-        self._places.append(place)
+        while lane.queue:
+            if self.in_flight >= self.concurrency:
+                lane.hungry = True
+                self._hungry.append(lane)
+                return
+            entry = lane.queue[0]
+            cost = 1.0 if isinstance(entry, asyncio.Future) else entry.cost
+            try:
+                permit = lane.line.try_acquire(cost, True)
+            except PacelineError as error:
+                lane.queue.popleft()
+                self._refused_entry(entry, error)
+                continue
+            self.in_flight += 1
+            if permit is None:
+                assert self._loop is not None  # noqa: S101 - set by run
+                lane.asking = self._loop.create_task(self._ask(lane, cost))
+                return
+            lane.queue.popleft()
+            self._let_go(lane, entry, permit)
+
+    async def _ask(self, lane: _Lane, cost: float) -> None:
+        """Waits, with a place held, for a scope's next permit and gives it to whoever is first by then."""
         try:
-            await place
+            permit: Permit = await lane.line.acquire_async(cost, 0, None, True)
+        except RetryLater as later:
+            lane.asking = None
+            self.give_place()
+            self.put_lane_off(lane, later)
+            return
+        except PacelineError as error:
+            lane.asking = None
+            self.give_place()
+            self._refused_entry(lane.queue.popleft(), error)
+            self._pump(lane)
+            return
+        except BaseException:
+            lane.asking = None
+            self.give_place()
+            raise
+        lane.asking = None
+        if lane.queue:
+            self._let_go(lane, lane.queue.popleft(), permit)
+        else:
+            permit.cancel()
+            self.give_place()
+        self._pump(lane)
+
+    def _let_go(self, lane: _Lane, entry: Request | asyncio.Future[Permit], permit: Permit) -> None:
+        if isinstance(entry, asyncio.Future):
+            if entry.done():  # cancelled while it waited
+                permit.cancel()
+                self.give_place()
+            else:
+                entry.set_result(permit)
+            return
+        assert self._loop is not None  # noqa: S101 - set by run
+        ride = _Ride(self, lane, entry, permit)
+        ride.task = task = self._loop.create_task(ride.run())
+        self._rides[task] = ride
+        task.add_done_callback(self._ended)
+
+    def _refused_entry(self, entry: Request | asyncio.Future[Permit], error: PacelineError) -> None:
+        """An input that can never be granted a permit (its cost is above the quota): a record with an error."""
+        if isinstance(entry, asyncio.Future):
+            entry.set_exception(error)
+            return
+        self._close(entry)
+        self.finish(Result(entry, None, (), None, 0, 0.0, 0.0, str(error)))
+
+    async def again(self, lane: _Lane) -> Permit:
+        """Another permit for a request that was sent before: it goes ahead of those that were not."""
+        if lane.put_off is not None:
+            raise lane.put_off
+        assert self._loop is not None  # noqa: S101 - set by run
+        turn: asyncio.Future[Permit] = self._loop.create_future()
+        lane.queue.appendleft(turn)
+        self._pump(lane)
+        try:
+            return await turn
         except asyncio.CancelledError:
-            if place.done() and not place.cancelled():
-                self._give_place()
+            if turn.done() and not turn.cancelled() and turn.exception() is None:
+                turn.result().cancel()
+                self.give_place()
             raise
 
-    def _give_place(self) -> None:
-        while self._places:
-            place = self._places.popleft()
-            if not place.done():
-                place.set_result(None)
-                return
+    def give_place(self) -> None:
+        """A place in flight is free: the next scope that waits for one goes on."""
         self.in_flight -= 1
+        if self._hungry and not self.draining:
+            lane = self._hungry.popleft()
+            lane.hungry = False
+            self._pump(lane)
 
-    # ---- one request ----------------------------------------------------------------------------
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        ride = self._rides.pop(task)
+        if ride.permit is not None:
+            ride.permit.cancel()  # stopped before its first step
+        if ride.sending:
+            self.give_place()
+        self._close(ride.item)
+        if not task.cancelled():
+            error = task.exception()
+            if error is not None and self._broken is None:
+                self._broken = error
+                self.halt()
 
-    def _lane_of(self, url: str, headers: Mapping[str, str]) -> _Lane:
+    def _close(self, item: Request) -> None:
+        """One input is no longer open."""
+        self._open -= 1
+        if item.body is not None:
+            self._open_bytes -= len(item.body)
+        if not self._open % _NEWS or self._fed or self.draining:
+            self._wake()
+
+    def _wake(self) -> None:
+        if self._news is not None:
+            self._news.set()
+
+    def lane_of(self, url: str, headers: Mapping[str, str]) -> _Lane:
+        """The lane of a request's scope."""
         # The common case: an input that adds no header carries the job's own mapping.
         credential = self.credential if headers is self.headers else credential_of(headers)
         key = (url[: url.find("/", 8)], credential)
@@ -322,98 +499,16 @@ class Engine:
                 self._lanes_by_origin[key] = lane
         return lane
 
-    def _ended(self, task: asyncio.Task[None]) -> None:
-        self._tasks.pop(task, None)
-        self._open -= 1
-        if self._open <= self._low_open and self._room is not None:
-            self._room.set()
-        if not task.cancelled():
-            error = task.exception()
-            if error is not None and self._broken is None:
-                self._broken = error
-                self.halt()
 
-    async def _one(self, item: Request, lane: _Lane) -> None:
-        task = asyncio.current_task()
-        assert task is not None  # noqa: S101 - for the type checker
-        hop = _Hop(item.method, item.url, item.headers, item.body)
-        attempts, waited, began = 0, 0.0, time.perf_counter()
-        keyed = False
-        followed = 0
-        try:
-            while True:
-                seat = self._tasks[task] = _Seat(self, lane)
-                keyed = self.policy.retry.keyed(hop.headers)
-                outcome = await adrive(
-                    exchange(Call(hop.method, hop.url, item.cost, 0, True, keyed), lane.rules, time.time()),
-                    seat,
-                    partial(self._send, hop, seat),
-                    emit=self.events,
-                    refresh=None if self.bearer is None else partial(self._renew, seat),
-                )
-                attempts += outcome.attempts
-                waited += outcome.waited
-                answer, error = outcome.answer, outcome.error
-                if isinstance(error, RetryLater):
-                    lane.put_off = error
-                    self.put_off += 1
-                    return
-                if error is None and answer is not None and self.redirects and answer.status in _REDIRECTS:
-                    target = _next_hop(hop, answer)
-                    if target is not None:
-                        followed += 1
-                        if followed > self.redirects:
-                            why = f"redirects: more than {self.redirects} in a row, the last to {_shown(target.url)}"
-                            self._end(item, answer, attempts, waited, began, why)
-                            return
-                        hop = target
-                        lane = self._lane_of(hop.url, hop.headers)
-                        continue
-                self._end(item, answer, attempts, waited, began, None if error is None else str(error))
-                return
-        finally:
-            self._open_bytes -= len(item.body or b"")
-
-    def _end(
-        self, item: Request, answer: Answer | None, attempts: int, waited: float, began: float, error: str | None
-    ) -> None:
-        elapsed = max(0.0, time.perf_counter() - began)
-        if answer is None:
-            self._finish(Result(item, None, (), None, attempts, waited, elapsed, error or "nothing was sent"))
-        else:
-            headers: Any = answer.headers
-            self._finish(Result(item, answer.status, headers.items(), answer.response, attempts, waited, elapsed, error))
-
-    async def _send(self, hop: _Hop, seat: _Seat, effect: Send) -> Answer | Fault:
-        headers = hop.headers
-        try:
-            if self.bearer is not None and not hop.foreign:
-                held = await self.bearer.get()
-                seat.version = held.version
-                headers = {**headers, "Authorization": f"Bearer {held.value}"}
-            reply = await self.sender.send(hop.method, hop.url, headers, hop.body, effect.permit, effect.left)
-            if self.tally is not None:
-                status, error = (reply.status, None) if isinstance(reply, Answer) else (None, reply.kind)
-                self.tally.sent(seat.scope, at=reply.now, elapsed=reply.elapsed, status=status, error=error)
-            return reply
-        finally:
-            seat.in_flight = False
-            self._give_place()
-
-
-    async def _renew(self, seat: _Seat, _permit: Permit) -> bool:
-        return self.bearer is not None and await self.bearer.renew(seat.version)
-
-
-def _next_hop(hop: _Hop, answer: Answer) -> _Hop | None:
+def _next_hop(ride: _Ride, answer: Answer) -> _Target | None:
     """Where a redirect leads (RFC 9110, section 15.4); None where it names no place that can be asked."""
-    headers: Any = answer.headers
-    location = headers.get("Location")
+    answered: Any = answer.headers
+    location = answered.get("Location")
     if not location or len(location) > 8192:
         return None
     try:
-        url = urljoin(hop.url, location.strip())
-        old, new = urlsplit(hop.url), urlsplit(url)
+        url = urljoin(ride.url, location.strip()).partition("#")[0]
+        old, new = urlsplit(ride.url), urlsplit(url)
         same = (old.scheme, old.hostname, old.port) == (new.scheme, new.hostname, new.port)
     except ValueError:
         return None
@@ -421,17 +516,15 @@ def _next_hop(hop: _Hop, answer: Answer) -> _Hop | None:
         return None
     if not url.isascii() or any(char <= " " for char in url):
         return None
-    url = url.partition("#")[0]
-    kept = dict(hop.headers)
+    dropped: frozenset[str] = frozenset()
     if not same:
         # Another origin must not see what was meant for this one (RFC 9110, section 15.4).
-        kept = {name: value for name, value in kept.items() if name.lower() not in _SECRET}
-    method, body = hop.method, hop.body
-    if answer.status in _TO_GET and method not in ("GET", "HEAD") and (answer.status == 303 or method == "POST"):
+        dropped = _SECRET
+    method, body = ride.method, ride.body
+    if method not in ("GET", "HEAD") and (answer.status == 303 or (answer.status in (301, 302) and method == "POST")):
         method, body = "GET", None
-        kept = {name: value for name, value in kept.items() if name.lower() not in _BODY}
-    return _Hop(method, url, hop.headers if kept == hop.headers else kept, body, hop.foreign or not same)
-
-
-def _shown(url: str) -> str:
-    return mask_text(url[:200])
+        dropped |= _ABOUT_BODY
+    headers = ride.headers
+    if any(name.lower() in dropped for name in headers):
+        headers = {name: value for name, value in headers.items() if name.lower() not in dropped}
+    return _Target(method, url, headers, body, ride.foreign or not same)

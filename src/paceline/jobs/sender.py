@@ -97,6 +97,9 @@ class AiohttpSender:
     def __init__(self, options: SenderOptions, common: Mapping[str, str]) -> None:
         self._options = options
         self._common = common
+        self._extra: dict[str, Any] = {"allow_redirects": False}
+        if options.proxy is not None:
+            self._extra["proxy"] = options.proxy
         tls: ssl.SSLContext | bool = True
         if options.ca_file is not None:
             try:
@@ -122,21 +125,15 @@ class AiohttpSender:
         """One attempt; see Sender."""
         began = time.perf_counter()
         token = _permit.set(permit)
-        options = self._options
-        extra: dict[str, Any] = {}
-        if left is not None and left < options.timeout:
-            extra["timeout"] = aiohttp.ClientTimeout(total=max(0.001, left))
-        if options.proxy is not None:
-            extra["proxy"] = options.proxy
+        extra = self._extra
+        if left is not None and left < self._options.timeout:
+            extra = {**extra, "timeout": aiohttp.ClientTimeout(total=max(0.001, left))}
+        if headers is not self._common:
+            extra = {**extra, "headers": headers}
+        if body is not None:
+            extra = {**extra, "data": body}
         try:
-            response = await self._session.request(
-                method,
-                URL(url, encoded=True),
-                headers=None if headers is self._common else headers,
-                data=body,
-                allow_redirects=False,
-                **extra,
-            )
+            response = await self._session.request(method, URL(url, encoded=True), **extra)
             try:
                 content = await self._read(response)
             except BaseException:
