@@ -23,7 +23,7 @@ __all__ = [
     "refusal_code",
     "refusal_prose",
     "survey",
-    "terminal_code",
+    "terminal_word",
     "wait_in_prose",
 ]
 
@@ -37,18 +37,20 @@ _MOST_PAGE: Final = 2048
 
 _CODE_KEYS: Final = words(
     "code type error errors errorstatus errortype errorcode errorname errorid reason status category name id kind policyname policy"
-    " errcode errno subcode errorsubcode statuscode faultcode result title ratelimitreason"
+    " apierrorcode oerrorcode errcode errno subcode errorsubcode statuscode faultcode result title ratelimitreason"
 )
 _TEXT_KEYS: Final = words(
     "message error errormessage errormsg errmsg retmsg description errordescription detail details title msg info errorsummary note information"
     " result reason faultstring text statusmessage userfriendlymessage"
 )
 # In an answer that was served only these are looked into: a row of data may say "throttled" without meaning us.
-_ERROR_KEYS: Final = words("error errors fault faults exception")
+_ERROR_KEYS: Final = words("error errors fault faults exception status meta")
 _ERROR_SCALARS: Final = words(
     "error errors errorcode errcode errorname errorid errorstatus errormessage errormsg errmsg retmsg throttleseconds"
 )
-_FAILED: Final = frozenset(("0", "error", "fail", "failed", "failure", "notok", "overquerylimit"))
+_FAILED: Final = frozenset(
+    ("0", "error", "fail", "failed", "failure", "notok", "overquerylimit", "overdailylimit")
+)
 _SECONDS_KEYS: Final = words(
     "retryafter retryafterseconds retryaftersec retryaftersecs retryafterinseconds retryin"
     " retryinseconds retrydelay retrydelayseconds secondsuntilretry secondstowait waitseconds throttleseconds cooldown"
@@ -67,34 +69,43 @@ _RESET_KEYS: Final = words(
 
 # The codes that all SDKs know, whatever their case and punctuation; botocore's list of throttling errors is in it.
 _REFUSAL_CODE: Final = re.compile(
-    r"ratelimit|toomanyrequest|throttl|requestlimit(?:exceeded|reached)|slowdown|overquerylimit|overratelimit"
-    r"|^(?:query|daily|hourly|user|api|call|calls|concurrent|concurrency)?(?:quota|limit)(?:s)?(?:exceeded|reached)(?:exception|error)?$"
-    r"|quotaexceeded|exceeded(?:your)?(?:current)?quota|dailylimitexceeded|bandwidthlimitexceeded|priorrequestnotcomplete"
-    r"|provisionedthroughputexceeded|transactioninprogress|insufficientquota|toomanyconcurrent|concurrentrequest"
-    r"|complexitybudgetexhausted|complexityexception|resourceexhausted|^maxlag$|^serverbusy$|requestratetoo|abnormalusagedetected"
+    r"ratelimit|toomanyrequest|toomanycalls|throttl|requestlimit(?:exceeded|reached)|slowdown|over(?:query|rate|daily)limit"
+    r"|^(?:query|daily|hourly|monthly|user|api|call|calls|concurrent|concurrency)?(?:quota|limit)(?:s)?(?:exceeded|reached)"
+    r"(?:exception|error)?$"
+    r"|quotaexceeded|quotaviolation|spikearrest|exceeded(?:your)?(?:current)?quota|dailylimitexceeded|bandwidthlimitexceeded"
+    r"|priorrequestnotcomplete|provisionedthroughputexceeded|transactioninprogress|insufficientquota|toomanyconcurrent"
+    r"|concurren[a-z]{0,12}limitexceeded|concurrentrequest|complexitybudgetexhausted|complexityexception|resourceexhausted"
+    r"|^maxlag$|^serverbusy$|requestratetoo|abnormalusagedetected|overqps$|overrate$"
 )
+# Quotas of room, not of rate: no pause frees them.
+_ROOM_CODE: Final = re.compile(r"storage|size|file|upload|disk|space|length|payload|depth|memory|member")
 _TERMINAL_CODE: Final = re.compile(
     r"insufficientquota|insufficientcredit|insufficientbalance|creditbalance|billing|dailylimitexceeded|paymentrequired"
     r"|exceededcurrentquota|accountsuspended|overdailylimit|accountdeactivated|maxcostexceeded|maxcomplexityexceeded"
 )
+_TERMINAL_TEXT: Final = re.compile(r"credit balance is too low|insufficient (?:credits?|balance|funds)\b")
+_COUNTED: Final = r"(?:request|call|rate|query|querie|api|usage|quota|minute|hour|hourly|day|daily|monthly)s?"
 _REFUSAL_TEXT: Final = re.compile(
     r"rate[ -]?limit[a-z]{0,3}[^.\n]{0,40}?\b(?:exceeded|reached|hit|exhausted|violat)"
-    r"|\b(?:exceed|hit|reach|over)[a-z]{0,6}\b[^.\n]{0,60}?(?:rate|request|call|api|usage|daily|hourly|quota)s?[ -]?(?:limit|quota|threshold)"
+    rf"|\b(?:exceed|hit|reach|over)[a-z]{{0,6}}\b[^.\n]{{0,60}}?{_COUNTED}[ -]?(?:limit|quota|threshold)"
     r"|too many (?:[a-z-]{2,20} ){0,2}(?:requests|calls|queries|connections|visits)"
-    r"|number of (?:requests|calls)[^.\n]{0,40}? exceeded|out of (?:rate |api |call )?(?:limit|quota)|call frequency is\b"
-    r"|(?:request|call|rate|query|queries|api)s? (?:rate )?(?:limit|threshold|quota) (?:is |was |has been )?(?:exceeded|reached)"
-    r"|limit on the number of (?:requests|calls)|\b(?:was|been|being|are) (?:throttled|rate[ -]?limited)|reduce your request rate"
-    r"|over_query_limit|over_rate_limit|(?:api|call|daily) (?:limit|quota) (?:exceeded|reached)|^throttled$|slow down"
+    r"|number of (?:requests|calls)[^.\n]{0,40}? exceeded|out of (?:rate |api |call |call volume )?(?:limit|quota)"
+    rf"|\b{_COUNTED} (?:rate )?(?:limit|threshold|quota)[^.\n]{{0,40}}? (?:exceeded|reached)"
+    r"|maximum requests per|call frequency is\b|limit on the number of (?:requests|calls)"
+    r"|\b(?:was|been|being|are) (?:throttled|rate[ -]?limited)|reduce your request rate|abuse detection"
+    r"|over_query_limit|over_rate_limit|\bover (?:qps|rate)\b|^throttled$|^(?:usage )?limits exceeded|slow down"
 )
 _UNIT: Final = r"(?:ms|milliseconds?|s|secs?|seconds?|m|mins?|minutes?|h|hrs?|hours?|d|days?)"
 _PROSE_WAIT: Final = re.compile(
-    r"\b(?:again|retry|retrying|wait|available|resets?|unblocked|resume|back ?off)\b[^0-9.\n]{0,40}?"
-    rf"\b((?:[0-9]{{1,10}}(?:\.[0-9]{{1,12}})? ?{_UNIT}(?![a-z])(?:,? (?:and )?)?){{1,5}})"
+    r"\b(?:again|retry|retrying|wait|available|resets?|replenished|unblocked|resume|back ?off)\b[^0-9.\n]{0,40}?"
+    rf"\b([0-9]{{1,3}}:[0-9]{{2}}:[0-9]{{2}}|(?:[0-9]{{1,10}}(?:\.[0-9]{{1,12}})? ?{_UNIT}(?![a-z])(?:,? (?:and )?)?){{1,5}})"
 )
-_PROSE_BARE: Final = re.compile(r"\bretry[ _-]after:? ([0-9]{1,8}(?:\.[0-9]{1,6})?)(?![0-9a-z./-])")
+_PROSE_BARE: Final = re.compile(r"\bretry[ _-]after:? ([0-9]{1,8}(?:\.[0-9]{1,6})?)(?![0-9a-z./:-])")
 _PROSE_UNTIL: Final = re.compile(r"\b(?:until|at) ([0-9]{10,13})(?![0-9])")
+_SHOUTED: Final = re.compile(r"[A-Z][A-Z0-9_]{3,60}")
 _XML_CODE: Final = re.compile(
-    r"<(?:[a-z]{1,12}:)?(?:code|faultcode|errorcode|error_code|reason)>\s{0,9}([\w:. -]{1,80})", re.I
+    r"<(?:[a-z]{1,12}:)?(?:code|faultcode|errorcode|error_code|exceptioncode|reason)>\s{0,9}([\w:. -]{1,80})",
+    re.I,
 )
 _TAG: Final = re.compile(r"<[^<>]{0,400}>")
 # A served answer without any of these calls itself no failure, so it need not be parsed.
@@ -154,7 +165,9 @@ def survey(body: bytes | None, parsed: Any, clock: Clock, *, served: bool = Fals
         if isinstance(value, str):
             if word in _CODE_KEYS and 0 < len(value) <= 160:
                 facts.codes.add(normal_code(value))
-            if word in _TEXT_KEYS and room > 0:
+            if word in _TEXT_KEYS and _SHOUTED.fullmatch(value) is not None:
+                facts.codes.add(normal_code(value))
+            elif word in _TEXT_KEYS and room > 0:
                 facts.messages.append(value[: min(_MOST_TEXT, room)])
                 room -= len(value) + 50
         elif (
@@ -258,12 +271,19 @@ def normal_code(text: str) -> str:
 
 def refusal_code(codes: set[str]) -> str | None:
     """The first of the codes (in alphabetical order) that means a refusal for a limit's sake."""
-    return next((code for code in sorted(codes) if len(code) <= 80 and _REFUSAL_CODE.search(code)), None)
+    return next(
+        (c for c in sorted(codes) if len(c) <= 80 and _REFUSAL_CODE.search(c) and not _ROOM_CODE.search(c)),
+        None,
+    )
 
 
-def terminal_code(codes: set[str]) -> str | None:
-    """The first of the codes that says that waiting will not help."""
-    return next((code for code in sorted(codes) if len(code) <= 80 and _TERMINAL_CODE.search(code)), None)
+def terminal_word(facts: Facts) -> str | None:
+    """The first code, else the words of a message, that say that waiting will not help."""
+    code = next((c for c in sorted(facts.codes) if len(c) <= 80 and _TERMINAL_CODE.search(c)), None)
+    if code is not None:
+        return code
+    found = (_TERMINAL_TEXT.search(message.lower()) for message in facts.messages)
+    return next((match[0] for match in found if match is not None), None)
 
 
 def refusal_prose(messages: list[str]) -> str | None:

@@ -111,20 +111,27 @@ _PERIODS: Final[Mapping[str, float]] = {
     **dict.fromkeys(("w", "week", "weekly"), 604800.0),
     **dict.fromkeys(("month", "monthly"), 2592000.0),
 }
-_PERIOD: Final = re.compile(r"([0-9]{0,4})-?([a-z]{1,8}?)s?")
+_PERIOD: Final = re.compile(r"(?:per-?)?([0-9]{0,4})-?([a-z]{1,8}?)s?")
 _GLUED: Final = re.compile(r"([a-z0-9]{2,20}?)(limit|remaining|reset|used)")
 _GLUED_PERIOD: Final = re.compile(r"([a-z]{0,12}?)(sec|second|min|minute|hour|day|week|month)")
 _LONG_PERIOD: Final = {"sec": "second", "min": "minute"}
 _USED_PER: Final = re.compile(r"((?:used-[a-z-]{1,30}|order-count)-[0-9]{1,4}[smhd])")
-_WAIT: Final = re.compile(r"(?:([a-z0-9-]{1,60})-)?retry-?(?:after|in)((?:-[a-z]{1,12})?)")
+_WAIT: Final = re.compile(r"(?:([a-z0-9.-]{1,60})-)?retry-?(?:after|in)((?:-[a-z]{1,12})?)")
 # Buckets that stand before the anchor: `X-App-Rate-Limit`, `X-Post-Rate-Limit-Reset`.
 _OWN_WORDS: Final = words(
-    "app method post user client service account project org ip endpoint read write burst"
+    "app method post user client service account project org ip endpoint read write burst daily hourly minute day month"
 )
 _COUNTED: Final = words("requests request calls call credits points tokens queries units hits messages")
 # Headers that carry an error's code.
 _CODES: Final = frozenset(
-    {"x-amzn-errortype", "mediawiki-api-error", "x-els-status", "x-ms-error-code", "x-error-code"}
+    {
+        "x-amzn-errortype",
+        "mediawiki-api-error",
+        "x-els-status",
+        "x-ms-error-code",
+        "x-error-code",
+        "x-mashery-error-code",
+    }
 )
 _FOREIGN: Final = (
     "access-control-",
@@ -142,7 +149,7 @@ _FOREIGN_WORDS: Final = words(
 _POINTS: Final = words("complexity points point cost weight graphql credits credit score units compute")
 
 
-def unit_of(name: str) -> str:
+def unit_of(name: str) -> str | None:
     """What a bucket of that name counts.
 
     >>> unit_of("input-tokens"), unit_of("complexity"), unit_of("core")
@@ -155,6 +162,8 @@ def unit_of(name: str) -> str:
         return "points"
     if "time" in parts:
         return "seconds"
+    if not parts.isdisjoint(("concurrent", "concurrency")):
+        return None  # what is in flight is no amount per period
     return "bytes" if parts & {"bytes", "bandwidth", "egress"} else "requests"
 
 
@@ -168,8 +177,9 @@ def period_of(name: str) -> float | None:
     for piece in ("-".join(last[-2:]), last[-1]):
         found = _PERIOD.fullmatch(piece)
         if found is not None and found[2] in _PERIODS and (found[1] or len(found[2]) > 1):
-            return int(found[1] or 1) * _PERIODS[found[2]]
-    return None
+            return int(found[1] or 1) * _PERIODS[found[2]] or None
+    first = name.partition("-")[0]
+    return _PERIODS[first] if first in ("daily", "hourly", "weekly", "monthly") else None
 
 
 def read_name(name: str) -> Field | None:

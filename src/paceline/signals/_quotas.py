@@ -37,7 +37,7 @@ class _Raw:
         self.policy: str | None = None
         self.bare: str | None = None
         self.window: tuple[str, float] | None = None
-        self.resets: list[tuple[str, float]] = []
+        self.resets: list[tuple[str, Field]] = []
 
 
 def plain_quota(fields: list[tuple[Field, str]], now: float, headers: Headers) -> Quota | None:
@@ -94,7 +94,7 @@ def gather(fields: Iterable[tuple[Field, str]], clock: Clock, notes: list[str]) 
         if raw is None:
             raw = raws[field.key] = _Raw(field)
         if role == "reset":
-            raw.resets.append((value, field.scale))
+            raw.resets.append((value, field))
         elif role == "window":
             raw.window = (value, field.scale)
         elif role in ("fraction", "pairs"):
@@ -133,7 +133,7 @@ def _build(raw: _Raw, clock: Clock, notes: list[str]) -> list[Bucket]:
         span = read_span(raw.window[0].partition(",")[0], clock, raw.window[1])
         if span is not None and span.seconds > 0 and not span.absolute:
             bucket.window = span.seconds
-    resets = [_resets(text, scale, clock, notes, field) for text, scale in raw.resets]
+    resets = [_resets(text, told, clock, notes) for text, told in raw.resets]
     if remaining and remaining[0].name is not None and raw.limit is None:
         return [_of_item(bucket, item) for item in remaining]
     if many > 1:
@@ -210,11 +210,13 @@ def _of_item(base: Bucket, item: Item) -> Bucket:
     return bucket
 
 
-def _resets(text: str, scale: float, clock: Clock, notes: list[str], field: Field) -> list[Span]:
-    span = read_span(text, clock, scale)
+def _resets(text: str, field: Field, clock: Clock, notes: list[str]) -> list[Span]:
+    span = read_span(text, clock, field.scale)
     found = [span] if span is not None else []
     if span is None and "," in text:
-        found = [s for s in (read_span(piece, clock, scale) for piece in cut(text, ",")) if s is not None]
+        found = [
+            s for s in (read_span(piece, clock, field.scale) for piece in cut(text, ",")) if s is not None
+        ]
     for span in found:
         if span.doubt is not None:
             notes.append(f"{field.name}: {span.doubt}")
@@ -227,11 +229,7 @@ def _bare(raw: _Raw, notes: list[str]) -> list[Bucket] | None:
     """`RateLimit: "a";r=1;t=5`, `RateLimit: limit=10, remaining=1`, `X-Rate-Limit: 700`; None: read on as usual."""
     field, text = raw.field, raw.bare or ""
     known = field.bucket is None or field.bucket in ("app", "method")
-    if (
-        known
-        and (field.group not in ("|", "|-") or ":" in text)
-        and number(text.split(",")[0].split(":")[0]) is not None
-    ):
+    if known and (field.group != "|" or ":" in text) and number(text.split(",")[0].split(":")[0]) is not None:
         raw.limit = raw.limit or text
         return None
     stated = read_state(text) if '"' in text else None
@@ -264,7 +262,7 @@ def _bare(raw: _Raw, notes: list[str]) -> list[Bucket] | None:
         return None
     for name, value in pairs.items():
         if roles.get(name) == "reset":
-            raw.resets.append((value, 1.0))
+            raw.resets.append((value, field))
         elif name in roles:
             setattr(raw, roles[name], value)
     return None

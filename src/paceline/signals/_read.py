@@ -27,7 +27,7 @@ _UNKNOWN: Final = Field("mark", "")
 _SERVED: Final = Signal()
 _GENERIC: Final = DIALECTS["generic"]
 # 404, 410 and their like are never refusals, so their bodies are not asked for.
-_BODY_STATUSES: Final = frozenset({400, 401, 402, 403, 409, 418, 420, 429, 430, 500, 502, 503, 504, 509, 529})
+_BODY_STATUSES: Final = frozenset({400, 401, 402, 403, 418, 420, 429, 430, 500, 502, 503, 504, 509, 529})
 _TEXTUAL: Final = ("json", "xml", "text/", "html", "x-www-form-urlencoded", "javascript")
 
 _EXACT: Final = {name: d.name for d in DIALECTS.values() for name in d.headers if not name.endswith("*")}
@@ -81,9 +81,14 @@ def read_signal(
             if status < 400 and body is None and (spoken is None or spoken.read is None):
                 quota = plain_quota(fields, now, headers)
                 if quota is not None:
-                    return Signal(
-                        False, None, False, False, (quota,), spoken.name if spoken is not None else "generic"
+                    name = (
+                        spoken.name
+                        if spoken is not None
+                        else "ietf"
+                        if fields[0][0].group == "|"
+                        else "generic"
                     )
+                    return Signal(False, None, False, False, (quota,), name)
             return _read(status, headers, fields, body, now, spoken, method, url)
     if status >= 400 or body is not None or dialect is not None:
         return _read(status, headers, [], body, now, _tell([], dialect, url), method, url)
@@ -144,7 +149,7 @@ def _tell_by_content(reading: Reading) -> Dialect:
         for mark, spoken in _BODIES:
             if mark in body:
                 return spoken
-    if any(field.role == "policy" or field.name == "ratelimit" for field, _ in reading.fields):
+    if any(field.group == "|" for field, _ in reading.fields):
         return DIALECTS["ietf"]
     return _GENERIC
 

@@ -14,7 +14,7 @@ from ._bodies import (
     refusal_code,
     refusal_prose,
     survey,
-    terminal_code,
+    terminal_word,
     wait_in_prose,
 )
 from ._quotas import gather
@@ -31,7 +31,7 @@ __all__ = ["Reading"]
 # RFC 6585 section 4; 420 and 529 are old and new spellings of it, 430 is Shopify's, 509 cPanel's.
 _REFUSALS: Final = frozenset({420, 429, 430, 509, 529})
 # Statuses under which a code or a sentence may mean a refusal.
-_DOUBTFUL: Final = frozenset({400, 401, 402, 403, 409, 418, 500, 502, 503, 504})
+_DOUBTFUL: Final = frozenset({400, 401, 402, 403, 418, 500, 502, 503, 504})
 # Of those, the ones that a wait alone makes a refusal: 503 by RFC 9110 section 15.6.4, 403 GitHub, 418 Binance.
 _BY_WAIT: Final = frozenset({403, 418, 503})
 _BY_QUOTA: Final = frozenset({403, 503})
@@ -132,8 +132,7 @@ class Reading:
         if code is not None:
             self.refused = True
             self.notes.append(f"{self.status}, but the body says {code!r}: refused")
-        if terminal_code(facts.codes) is not None:
-            self._end(terminal_code(facts.codes))
+        self._end(terminal_word(facts))
 
     def _judge_words(self, reasons: list[tuple[Field, str]]) -> None:
         facts = self.facts
@@ -148,14 +147,14 @@ class Reading:
             if said is not None:
                 self.refused = True
                 self.notes.append(f"{self.status}, and the response says {said[:60]!a}: refused")
-        self._end(terminal_code(facts.codes))
+        self._end(terminal_word(facts))
         if self.refused:
             words = [
                 *facts.codes,
                 *(value.lower() for _, value in reasons),
                 *(m.lower() for m in facts.messages),
             ]
-            self.concurrency = any("concurren" in word for word in words)
+            self.concurrency = any("concurren" in word or "simultaneous" in word for word in words)
 
     def _end(self, code: str | None) -> None:
         if code is not None:
@@ -186,6 +185,11 @@ class Reading:
         wait: float | None = None
         if self.refused:
             wait = self._wait_of_refusal()
+            # The name of a quota without a unit is that of a number in flight.
+            if any(
+                b.unit is None and b.remaining == 0 and "concurren" in (b.name or "") for b in self.buckets
+            ):
+                self.concurrency = True
         elif self.offers:
             wait, rule = max(self.offers)
             self.notes.append(f"the wait is from {rule}, and binds although the request was served")

@@ -24,6 +24,10 @@ SALESFORCE = Dialect(
     ),
     hosts=("salesforce.com", "force.com"),
     headers=("sforce-limit-info",),
-    bodies=(b"REQUEST_LIMIT_EXCEEDED",),
+    bodies=(
+        b'"errorCode": "REQUEST_LIMIT_EXCEEDED"',
+        b'"errorCode":"REQUEST_LIMIT_EXCEEDED"',
+        b"sforce.com",
+    ),
     read=_read,
 )
