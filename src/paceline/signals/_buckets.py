@@ -145,6 +145,8 @@ def join(buckets: list[Bucket], notes: list[str]) -> list[Bucket]:
             siblings = [other for other in siblings if other.remaining == 0 and other.reset is None]
         if len(siblings) == 1:
             found.remove(bucket)
+            if siblings[0].window is None:
+                siblings[0].window = bucket.window
             if siblings[0].reset is None:
                 siblings[0].reset, siblings[0].absolute = bucket.reset, bucket.absolute
             else:
