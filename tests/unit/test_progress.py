@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from paceline import events
 from paceline.errors import MissingExtra
 from paceline.jobs.progress import Mode, Progress, Snapshot, render
+from paceline.telemetry import console
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -231,7 +232,26 @@ def test_lines_appear_above_the_bar() -> None:
 
     written = shown_on(Terminal(), writes)
     assert "warning [bold]in two pieces" + "x" * 100 + "\n" in written
-    assert "rest" not in written
+    assert written.endswith("rest\n")
+
+
+def test_standard_error_goes_above_the_bar(monkeypatch: pytest.MonkeyPatch) -> None:
+    """While a bar stands on standard error, what others write there goes above it; then all is as before."""
+    stream = Terminal()
+    monkeypatch.setattr(sys, "stderr", stream)
+    log = console(None, colour=False)
+    clock = Clock()
+    with Progress(lambda: PAUSED, mode="bar", monotonic=clock, wall=lambda: NOW) as shown:
+        shown.tick()
+        assert sys.stderr is shown.stream
+        with pytest.raises(io.UnsupportedOperation):
+            sys.stderr.fileno()
+        before = len(stream.getvalue())
+        log(events.CooldownEnded(at=NOW, scope="api", lasted=7.0))
+        added = stream.getvalue()[before:]
+    assert sys.stderr is stream
+    # The line first, then the bar anew.
+    assert added.index("22:13:20 info    api: goes on after a pause of 7 s\n") < added.index("1,240/2,000")
 
 
 def test_the_stream_outlives_the_bar() -> None:

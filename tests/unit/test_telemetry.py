@@ -315,3 +315,22 @@ def test_rates() -> None:
 def test_one_line_escapes_terminal_controls() -> None:
     """What a server sent cannot move a cursor."""
     assert one_line("\x1b]0;x\x07\r\n\u202e") == "\\x1b]0;x\\x07\\r\\n\\u202e"
+
+
+def test_standard_error_is_looked_up_when_it_is_needed(capsys: pytest.CaptureFixture[str]) -> None:
+    """A sink without a stream writes to what standard error is at that moment."""
+    sinks = json_lines(), console()
+    assert capsys.readouterr().err == ""
+    for sink in sinks:
+        sink(RETRY)
+    assert capsys.readouterr().err.count("\n") == 2
+
+
+def test_an_event_of_another_kind_has_words_too() -> None:
+    """A class of events that is not known here is told by its name and facts."""
+
+    @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+    class Odd(events.Event):
+        more: int
+
+    assert sentence(Odd(at=0.0, scope="s", more=7)) == "s: event {'at': 0.0, 'scope': 's', 'more': 7}"

@@ -168,6 +168,15 @@ class _AboveBar(io.TextIOBase):
     def flush(self) -> None:
         self._stream.flush()
 
+    def fileno(self) -> int:
+        return self._stream.fileno()
+
+    def finish(self) -> None:
+        """Writes the line that was begun and never ended."""
+        begun, self._begun = self._begun, ""
+        if begun:
+            self._stream.write(f"{begun}\n")
+
 
 class Progress:
     """Shows how far a job is; its runner calls `tick` from its own loop as often as it likes, about 8 times a second.
@@ -203,6 +212,7 @@ class Progress:
         self._monotonic, self._wall = monotonic, wall
         self.mode: Mode = _choose(self._stream) if mode == "auto" else mode
         self._live: Live | None = None
+        self._above: _AboveBar | None = None
         self._next = float("inf")
         self._trail: deque[tuple[float, int]] = deque(maxlen=int(_PACE_SPAN / _BAR_EVERY))
 
@@ -218,16 +228,20 @@ class Progress:
     @property
     def stream(self) -> TextIO:
         """Where log lines are written while the job runs: above the bar where there is one."""
-        if self._live is None:
-            return self._stream
-        return cast("TextIO", _AboveBar(self._live, self._stream))
+        return self._stream if self._above is None else cast("TextIO", self._above)
 
     def start(self) -> None:
-        """Begins to show; before it and after `close` a tick does nothing."""
+        """Begins to show; before it and after `close` a tick does nothing.
+
+        While a bar stands on standard error, `sys.stderr` is `stream`, so that warnings and logs go above it.
+        """
         begun = self._monotonic()
         if self.mode == "bar":
             self._live = _live(self._stream)
             self._live.start()
+            self._above = _AboveBar(self._live, self._stream)
+            if sys.stderr is self._stream:
+                sys.stderr = self.stream
             self._next = begun
         elif self.mode == "log":
             self._next = begun + _LOG_FIRST
@@ -237,30 +251,30 @@ class Progress:
         at = self._monotonic()
         if at < self._next:
             return
-        if self._live is not None:
-            self._next = at + _BAR_EVERY
-            self._draw(at)
-        else:
+        live = self._live
+        if live is None:
             self._next = at + _LOG_EVERY
             self._tell()
+            return
+        self._next = at + _BAR_EVERY
+        snapshot = self._snapshot()
+        self._trail.append((at, snapshot.done))
+        live.update(self._text(live, snapshot, self._time_left(snapshot)), refresh=True)
 
     def close(self) -> None:
         """Shows the last numbers and gives the terminal back as it was; may be called twice."""
         self._next = float("inf")
         live, self._live = self._live, None
-        if live is not None:
-            try:
-                live.update(self._text(live, self._snapshot(), None, lines=1), refresh=True)
-            finally:
-                live.stop()
-
-    def _draw(self, at: float) -> None:
-        live = self._live
-        if live is None:
+        above, self._above = self._above, None
+        if live is None or above is None:
             return
-        snapshot = self._snapshot()
-        self._trail.append((at, snapshot.done))
-        live.update(self._text(live, snapshot, self._time_left(snapshot)), refresh=True)
+        try:
+            live.update(self._text(live, self._snapshot(), None, lines=1), refresh=True)
+        finally:
+            live.stop()
+            if sys.stderr is above:
+                sys.stderr = self._stream
+            above.finish()
 
     def _time_left(self, snapshot: Snapshot) -> float | None:
         if snapshot.total is None:

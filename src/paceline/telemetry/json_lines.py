@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import sys
 from typing import TYPE_CHECKING, Any, TextIO
 
 from .words import LEVELS, LONGEST_TEXT, timestamp
@@ -17,7 +18,7 @@ __all__ = ["json_lines"]
 class _JsonLines:
     __slots__ = ("_stream", "_threshold")
 
-    def __init__(self, stream: TextIO, level: str) -> None:
+    def __init__(self, stream: TextIO | None, level: str) -> None:
         self._stream = stream
         self._threshold = LEVELS[level]
 
@@ -33,8 +34,9 @@ class _JsonLines:
         del facts["at"]
         line.update((name, _plain(value)) for name, value in facts.items())
         # One write a line, so that lines of several threads or processes do not run into each other.
-        self._stream.write(json.dumps(line, allow_nan=False) + "\n")
-        self._stream.flush()
+        stream = self._stream or sys.stderr
+        stream.write(json.dumps(line, allow_nan=False) + "\n")
+        stream.flush()
 
 
 def _plain(value: Any) -> Any:
@@ -45,10 +47,11 @@ def _plain(value: Any) -> Any:
     return value
 
 
-def json_lines(stream: TextIO, level: str = "info") -> Sink:
+def json_lines(stream: TextIO | None = None, level: str = "info") -> Sink:
     """A sink that writes one JSON object a line to `stream`: `ts` (RFC 3339), `level`, `event`, and the facts.
 
-    level: the least that is written (debug, info, warning or error). Numbers that are not finite become null.
+    stream: None is standard error, whatever that is when an event comes. level: the least that is written
+    (debug, info, warning or error). Numbers that are not finite become null.
 
     >>> import sys
     >>> from paceline.events import CooldownEnded
