@@ -45,7 +45,7 @@ def verdict(response: Response, signal: Signal, now: float) -> str:
 
 
 def _exactly(wait: float) -> str:
-    return duration(wait) if wait < 60 else f"{number(wait)} s ({duration(wait)})"
+    return duration(wait) if wait < 120 else f"{number(wait)} s ({duration(wait)})"
 
 
 def advice(response: Response, signal: Signal, now: float) -> str:
