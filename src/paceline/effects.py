@@ -53,6 +53,7 @@ class Permit(Protocol):
 
     `at`: the moment of its slot, in the scope's own clock. `waited`: seconds the caller waited for it.
     `reason`: what held it up longest (pace, cooldown, quota, concurrency), any text where nothing did.
+    `wrote`: the moment at which its request went on the wire; None before.
     """
 
     @property
@@ -61,6 +62,8 @@ class Permit(Protocol):
     def waited(self) -> float: ...
     @property
     def reason(self) -> str: ...
+    @property
+    def wrote(self) -> float | None: ...
 
     def sent(self) -> None:
         """Stamps the moment: the request goes on the wire now. Called by the shell, at most once counts."""

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 from ..effects import Answer, Fault
 from ..errors import InputError, MissingExtra
 from ..signals import needs_body
+from .deadlines import Deadlines
 
 try:
     import aiohttp
@@ -79,7 +80,7 @@ class _StampingConnector(aiohttp.TCPConnector):
         connection = await super().connect(req, traces, timeout)
         permit = _permit.get()
         if permit is not None:
-            if permit.wrote is not None:  # type: ignore[attr-defined]
+            if permit.wrote is not None:
                 # aiohttp would send once more by itself after a kept connection broke; a second send needs a permit.
                 connection.close()
                 raise aiohttp.ServerDisconnectedError("the server closed a kept connection")
@@ -110,11 +111,12 @@ class AiohttpSender:
         # Without proxies in the environment there is nothing to look up for each request.
         from urllib.request import getproxies
 
+        self._deadlines = Deadlines()
         self._session = aiohttp.ClientSession(
             connector=connector,
             headers=common,
             cookie_jar=aiohttp.DummyCookieJar(),
-            timeout=aiohttp.ClientTimeout(total=options.timeout),
+            timeout=aiohttp.ClientTimeout(total=None, sock_connect=None),
             trust_env=bool(getproxies()) and options.proxy is None,
             auto_decompress=True,
         )
@@ -126,12 +128,13 @@ class AiohttpSender:
         began = time.perf_counter()
         token = _permit.set(permit)
         extra = self._extra
-        if left is not None and left < self._options.timeout:
-            extra = {**extra, "timeout": aiohttp.ClientTimeout(total=max(0.001, left))}
         if headers is not self._common:
             extra = {**extra, "headers": headers}
         if body is not None:
             extra = {**extra, "data": body}
+        task: Any = asyncio.current_task()
+        timeout = self._options.timeout
+        self._deadlines.begin(task, timeout if left is None or left > timeout else max(0.001, left))
         try:
             response = await self._session.request(method, URL(url, encoded=True), **extra)
             try:
@@ -142,10 +145,16 @@ class AiohttpSender:
             status, answered = response.status, response.headers
             told = content if needs_body(status, answered, url=url) else None
             return Answer(status, answered, told, content, time.perf_counter() - began, time.time())
-        except (aiohttp.ClientError, asyncio.TimeoutError, OSError, ValueError, TooLarge) as error:
-            kind, sent = _kind_of(error, permit.wrote is not None)  # type: ignore[attr-defined]
+        except asyncio.CancelledError:
+            if not self._deadlines.expired(task):
+                raise
+            late = TimeoutError(f"no whole answer within {timeout:g} s")
+            return Fault(late, "timeout", time.perf_counter() - began, time.time(), permit.wrote is not None)
+        except (aiohttp.ClientError, TimeoutError, OSError, ValueError, TooLarge) as error:
+            kind, sent = _kind_of(error, permit.wrote is not None)
             return Fault(error, kind, time.perf_counter() - began, time.time(), sent)
         finally:
+            self._deadlines.end(task)
             _permit.reset(token)
 
     async def _read(self, response: aiohttp.ClientResponse) -> bytes:
@@ -166,6 +175,7 @@ class AiohttpSender:
         return b"".join(chunks)
 
     async def close(self) -> None:
+        self._deadlines.close()
         await self._session.close()
 
 
@@ -179,7 +189,7 @@ def _kind_of(error: Exception, sent: bool) -> tuple[FaultKind, bool]:
         return "tls", sent
     if isinstance(error, aiohttp.ClientConnectorError | aiohttp.ClientHttpProxyError):
         return "connect", False
-    if isinstance(error, asyncio.TimeoutError):
+    if isinstance(error, TimeoutError):
         return "timeout", sent
     if isinstance(error, aiohttp.ServerDisconnectedError | ConnectionError | aiohttp.ClientOSError):
         return "reset", sent
