@@ -4,23 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
-from ._bodies import (
-    MOST_BYTES,
-    MOST_ERROR_BYTES,
-    Facts,
-    load,
-    may_fail,
-    normal_code,
-    refusal_code,
-    refusal_prose,
-    survey,
-    terminal_word,
-    wait_in_prose,
-)
+from ._bodies import MOST_BYTES, MOST_ERROR_BYTES, Facts, load, may_fail, survey
 from ._quotas import gather
 from ._signal import Signal
 from ._structured import cut
 from ._times import Clock, Headers, Span, read_span
+from ._words import normal_code, refusal_code, refusal_prose, terminal_word, wait_in_prose
 
 if TYPE_CHECKING:
     from ._buckets import Bucket
@@ -132,7 +121,7 @@ class Reading:
         if code is not None:
             self.refused = True
             self.notes.append(f"{self.status}, but the body says {code!r}: refused")
-        self._end(terminal_word(facts))
+        self._end(terminal_word(facts.codes, facts.messages))
 
     def _judge_words(self, reasons: list[tuple[Field, str]]) -> None:
         facts = self.facts
@@ -147,7 +136,7 @@ class Reading:
             if said is not None:
                 self.refused = True
                 self.notes.append(f"{self.status}, and the response says {said[:60]!a}: refused")
-        self._end(terminal_word(facts))
+        self._end(terminal_word(facts.codes, facts.messages))
         if self.refused:
             words = [
                 *facts.codes,

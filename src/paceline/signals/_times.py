@@ -5,9 +5,9 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
-from functools import lru_cache
 from typing import Any, Final
+
+from ._dates import read_date
 
 __all__ = [
     "Clock",
@@ -17,7 +17,6 @@ __all__ = [
     "header",
     "number",
     "pairs_of",
-    "read_date",
     "read_span",
     "span_of_number",
     "text_of",
@@ -33,7 +32,7 @@ _DAY: Final = 86400.0
 _HORIZON: Final = 3660 * _DAY
 # Below this a number is a span, above it an absolute time: no span is 31 years, no epoch of interest is before 2001.
 _EPOCH_FROM: Final = 1e9
-_SCALES: Final = ((1e11, 1.0), (1e14, 1e-3), (1e17, 1e-6), (1e20, 1e-9))
+_SCALES: Final = ((1e11, 1.0), (1e14, 1e3), (1e17, 1e6), (1e20, 1e9))
 
 _NUMBER: Final = re.compile(r"[0-9]{1,20}(?:\.[0-9]{1,40})?")
 _UNITS: Final[Mapping[str, float]] = {
@@ -53,40 +52,10 @@ _ISO_SPAN: Final = re.compile(
     r"p(?:([0-9]{1,6})d)?(?:t(?:([0-9]{1,6})h)?(?:([0-9]{1,6})m)?(?:([0-9]{1,9}(?:\.[0-9]{1,9})?)s)?)?"
 )
 
-_MONTHS: Final = {
-    "jan": 1,
-    "feb": 2,
-    "mar": 3,
-    "apr": 4,
-    "may": 5,
-    "jun": 6,
-    "jul": 7,
-    "aug": 8,
-    "sep": 9,
-    "oct": 10,
-    "nov": 11,
-    "dec": 12,
-}
-_MONTH: Final = f"({'|'.join(_MONTHS)})"
-_CLOCK: Final = r"([0-9]{2}):([0-9]{2}):([0-9]{2})"
-_ZONE: Final = r"(?: ?(gmt|utc|ut|z|[+-][0-9]{4}))?"
-_IMF: Final = re.compile(
-    rf"(?:[a-z]{{2,9}}, ?)?([0-9]{{1,2}})[ -]{_MONTH}[a-z]{{0,6}}[ -]([0-9]{{4}}) {_CLOCK}{_ZONE}"
-)
-_RFC850: Final = re.compile(rf"[a-z]{{3,9}}, ([0-9]{{2}})-{_MONTH}-([0-9]{{2}}) {_CLOCK}{_ZONE}")
-_JAVASCRIPT: Final = re.compile(
-    rf"[a-z]{{3}} {_MONTH} ([0-9]{{2}}) ([0-9]{{4}}) {_CLOCK} gmt([+-][0-9]{{4}})(?: \([a-z ]{{1,40}}\))?"
-)
-_ASCTIME: Final = re.compile(rf"[a-z]{{3}} {_MONTH} {{1,2}}([0-9]{{1,2}}) {_CLOCK} ([0-9]{{4}})")
-_ISO: Final = re.compile(
-    r"([0-9]{4})-?([0-9]{2})-?([0-9]{2})[t ]([0-9]{2}):?([0-9]{2})(?::?([0-9]{2})(?:[.,]([0-9]{1,9}))?)?"
-    r" ?(z|utc|gmt|[+-][0-9]{2}(?::?[0-9]{2})?)?"
-)
-
 
 def pairs_of(headers: Headers) -> Iterable[tuple[Any, Any]]:
     """The (name, value) pairs of a mapping or of pairs."""
-    return headers.items() if isinstance(headers, Mapping) or hasattr(headers, "items") else headers
+    return headers.items() if hasattr(headers, "items") else headers
 
 
 def text_of(value: Any) -> str:
@@ -250,73 +219,8 @@ def span_of_number(value: float, clock: Clock, scale: float = 1.0) -> Span | Non
         elif scale != 1.0:
             value *= scale
         return Span(value, doubt=doubt)
-    for below, unit in _SCALES:
+    for below, per_second in _SCALES:
         if value < below:
-            wait = clock.until(value * unit)
+            wait = clock.until(value / per_second)
             return None if wait is None else Span(wait, absolute=True)
     return None
-
-
-def read_date(text: str, now: float) -> float | None:
-    """Epoch seconds of a date: the three forms of RFC 9110 section 5.6.7, ISO 8601, and their usual corruptions.
-
-    The weekday is ignored (it is wrong in the wild); a two-digit year more than 50 years ahead is in the past.
-    A date without a zone is taken as UTC.
-
-    >>> read_date("Sun Nov  6 08:49:37 1994", 0) == read_date("Sunday, 06-Nov-94 08:49:37 GMT", 0) == 784111777
-    True
-    """
-    text = text.strip(_OWS)
-    if len(text) > _LONGEST:
-        return None
-    # A pipeline sees the same Date for a second; the reference only has to be right to some years.
-    return _date(text.lower(), now // _HORIZON * _HORIZON if abs(now) < 1e15 else 0.0)
-
-
-@lru_cache(maxsize=64)
-def _date(lower: str, now: float) -> float | None:
-    found = _IMF.fullmatch(lower)
-    if found is not None:
-        day, month, year, *clock, zone = found.groups()
-        return _epoch(int(year), _MONTHS[month], int(day), clock, zone)
-    found = _ISO.fullmatch(lower)
-    if found is not None:
-        year, month, day, hour, minute, second, fraction, zone = found.groups()
-        whole = _epoch(int(year), int(month), int(day), (hour, minute, second or "0"), zone)
-        return whole if whole is None or not fraction else whole + float("0." + fraction)
-    found = _RFC850.fullmatch(lower)
-    if found is not None:
-        day, month, short, *clock, zone = found.groups()
-        whole = _epoch(2000 + int(short), _MONTHS[month], int(day), clock, zone)
-        if whole is None or whole - now > 50 * 365.25 * _DAY:
-            whole = _epoch(1900 + int(short), _MONTHS[month], int(day), clock, zone)
-        return whole
-    found = _ASCTIME.fullmatch(lower)
-    if found is not None:
-        month, day, *clock, year = found.groups()
-        return _epoch(int(year), _MONTHS[month], int(day), clock, None)
-    found = _JAVASCRIPT.fullmatch(lower)
-    if found is not None:
-        month, day, year, *clock, zone = found.groups()
-        return _epoch(int(year), _MONTHS[month], int(day), clock, zone)
-    return None
-
-
-def _epoch(
-    year: int, month: int, day: int, clock: list[str] | tuple[str, ...], zone: str | None
-) -> float | None:
-    hour, minute, second = (int(part) for part in clock)
-    if hour > 23 or minute > 59 or second > 60:  # 60: a leap second
-        return None
-    shift = 0
-    if zone and zone[0] in "+-":
-        digits = zone[1:].replace(":", "").ljust(4, "0")
-        if int(digits[:2]) > 23 or int(digits[2:]) > 59:
-            return None
-        shift = int(digits[:2]) * 3600 + int(digits[2:]) * 60
-        shift = -shift if zone[0] == "-" else shift
-    try:
-        midnight = datetime(year, month, day, tzinfo=UTC).timestamp()
-    except ValueError:
-        return None
-    return midnight + hour * 3600 + minute * 60 + second - shift
