@@ -16,7 +16,7 @@ from ..errors import InputError, OutputError
 if TYPE_CHECKING:
     from ..credentials import AsyncCredential
     from ..events import Sink
-    from ..jobs.batch import Batch, Ended
+    from ..jobs.batch import Ended
     from ..limits import Limit
     from ..policy import Policy
 
@@ -144,7 +144,7 @@ def _run(options: dict[str, Any]) -> Ended:
         report=options["report"],
         deadline=options["deadline"],
         sinks=_sinks(options),
-        progress=_progress(options["progress"]),
+        progress=_progress(options),
         asked=asked,
     )
     return batch.run()
@@ -170,7 +170,7 @@ def _policy(options: dict[str, Any]) -> Policy:
         else:
             everywhere.append(Limit.parse(text))
     retry = Retry(stop=stop_after_attempt(options["attempts"]), max_wait=options["max_wait"])
-    return Policy(limits=everywhere, hosts=hosts, retry=retry, scope=options["scope"], store=options["store"])  # type: ignore[arg-type]
+    return Policy(limits=everywhere, hosts=hosts, retry=retry, scope=options["scope"], store=options["store"])
 
 
 def _headers(options: dict[str, Any]) -> Mapping[str, str]:
@@ -277,18 +277,19 @@ def _sinks(options: dict[str, Any]) -> tuple[Sink, ...]:
     from ..telemetry import console, json_lines
 
     make = json_lines if options["log_format"] == "json" else console
-    return (make(sys.stderr, options["log_level"]),)
+    return (make(None, options["log_level"]),)
 
 
-def _progress(kind: str) -> Callable[[Batch], Any] | None:
+def _progress(options: dict[str, Any]) -> Callable[[Callable[[], Any]], Any] | None:
+    kind = options["progress"]
     if kind == "none":
         return None
     from ..jobs.progress import Progress
+    from ..telemetry import json_lines
 
-    def make(batch: Batch) -> Progress:
-        return Progress(kind, batch.snapshot)  # type: ignore[arg-type]
-
-    return make
+    # Progress is an event of its own when all that is written is JSON.
+    sink = json_lines(None, "info") if options["log_format"] == "json" else None
+    return lambda view: Progress(view, mode=kind, sink=sink)
 
 
 def _tell(ended: Ended, progress: str) -> None:

@@ -8,10 +8,12 @@ import gc
 import signal
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
+from .. import __version__
 from ..errors import OutputError
 from ..policy import Policy, credential_of
 from ..telemetry.fan import all_of
@@ -19,6 +21,7 @@ from .account import Account, How
 from .departures import SLOTS, Departures
 from .engine import Engine, Result
 from .output import Output, Snapshot
+from .progress import Snapshot as View
 from .record import encode
 from .source import Defaults, Source
 from .spec import BadInput, Request
@@ -72,7 +75,7 @@ class Batch:
     report: str | None = None
     deadline: float | None = None
     sinks: tuple[Sink, ...] = ()
-    progress: Callable[[Batch], Progress] | None = None
+    progress: Callable[[Callable[[], View]], Progress] | None = None
     asked: Mapping[str, str] = field(default_factory=dict)
     account: Account = field(init=False)
     engine: Engine = field(init=False)
@@ -83,6 +86,7 @@ class Batch:
     _before: dict[str, Any] = field(default_factory=dict)
     _flush_soon: bool = False
     _trouble: OutputError | None = None
+    _pace: deque[tuple[float, int]] = field(default_factory=lambda: deque(maxlen=16))
     _saving: threading.Lock = field(default_factory=threading.Lock)
 
     def run(self) -> Ended:
@@ -116,7 +120,7 @@ class Batch:
         if self.report is not None:
             from .report import write_report
 
-            write_report(self.report, self.account, {"source": self.source, "out": self.out})
+            write_report(self.report, self.account, {"version": __version__, "source": self.source, "out": self.out})
         return Ended(status, self.account, self._trouble)
 
     def _request(self) -> dict[str, str]:
@@ -188,7 +192,9 @@ class Batch:
             headers=self.headers,
             credential=credential_of(self.headers),
         )
-        display = self.progress(self) if self.progress is not None else None
+        display = self.progress(self.view) if self.progress is not None else None
+        if display is not None:
+            display.start()
         keeper = loop.create_task(self._keep(display))
         alarm = loop.call_later(self.deadline, self.engine.drain) if self.deadline is not None else None
         with self._signals(loop):
@@ -202,6 +208,8 @@ class Batch:
                 keeper.cancel()
                 await asyncio.gather(keeper, return_exceptions=True)
                 await sender.close()
+                if display is not None:
+                    display.close()
         later = self.engine.stopped_until
         status = self._close()
         if status == 74:
@@ -213,16 +221,35 @@ class Batch:
         else:
             how = "deadline" if status == 75 else "done"
         account.ended(time.time(), how, later.until if later is not None else None)
-        if display is not None:
-            display.close()
         return status
+
+    def view(self) -> View:
+        """How the job stands now, for the display."""
+        account, now = self.account, time.monotonic()
+        self._pace.append((now, account.attempts))
+        (began, before), (_, sent) = self._pace[0], self._pace[-1]
+        limits = [limit for line in self.engine.lanes.values() for limit in line.ledger.limits if limit.period]
+        reason, until = self.engine.waiting()
+        return View(
+            done=account.before + account.fetched_count + account.failed_count,
+            total=account.total,
+            in_flight=self.engine.in_flight,
+            fetched=account.fetched_count,
+            failed=account.failed_count,
+            refused=account.refused_count,
+            rate=(sent - before) / (now - began) if now > began else 0.0,
+            quota_rate=min(limit.rate for limit in limits) if limits else None,
+            waiting_reason=reason,
+            waiting_until=until,
+        )
 
     def _close(self) -> int:
         """Saves the last checkpoint; the exit status."""
         left = self.account.left
         if self._trouble is None:
             try:
-                self._output.close(self._extra())
+                with self._saving:
+                    self._output.close(self._extra())
             except OutputError as error:
                 self._trouble = error
         else:

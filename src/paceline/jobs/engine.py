@@ -349,6 +349,14 @@ class Engine:
         """The lines of the scopes in use."""
         return {scope: lane.line for scope, lane in self._lanes.items()}
 
+    def waiting(self) -> tuple[str | None, float | None]:
+        """What the next request that waits for a permit is held up by, and until when (epoch seconds)."""
+        for lane in self._lanes.values():
+            if lane.asking is not None:
+                state = lane.line.state()
+                return lane.line.ledger.held_by, state.paused_until or state.next_at
+        return None, None
+
     # ---- leaving --------------------------------------------------------------------------------
 
     def _pump(self, lane: _Lane) -> None:
