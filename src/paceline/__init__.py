@@ -6,7 +6,15 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
-    from .errors import AcquireTimeout, CostAboveQuota, GaveUp, InputError, LimitSyntaxError, PacelineError, RetryLater
+    from .errors import (
+        AcquireTimeout,
+        CostAboveQuota,
+        GaveUp,
+        InputError,
+        LimitSyntaxError,
+        PacelineError,
+        RetryLater,
+    )
     from .ledger import LimitState, ScopeState
     from .limiter import AsyncLimiter, Limiter, Permit
     from .limits import Limit
@@ -38,7 +46,7 @@ _HOMES: Final = {
     "read_signal": "signals",
 }
 
-__all__ = [*sorted(_HOMES), "__version__"]  # noqa: PLE0604
+__all__ = [*sorted(_HOMES), "__version__"]
 
 
 def __getattr__(name: str) -> Any:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import shlex
 import sys
-from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -14,6 +13,8 @@ import click
 from ..errors import InputError, OutputError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
     from ..credentials import AsyncCredential
     from ..events import Sink
     from ..jobs.batch import Ended

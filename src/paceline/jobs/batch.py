@@ -9,7 +9,6 @@ import signal
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
@@ -24,9 +23,11 @@ from .output import Output, Snapshot
 from .progress import Snapshot as View
 from .record import encode
 from .source import Defaults, Source
-from .spec import BadInput, Request
+from .spec import BadInput
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+
     from ..credentials import AsyncCredential
     from ..events import Sink
     from ..stores.line import Line

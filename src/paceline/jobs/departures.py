@@ -10,10 +10,12 @@ import contextlib
 import mmap
 import os
 import struct
-from collections.abc import Callable
-from typing import Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from ..errors import OutputError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 __all__ = ["Departures", "Spent"]
 

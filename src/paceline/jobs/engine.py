@@ -11,7 +11,6 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol
@@ -28,11 +27,12 @@ from ..telemetry.fan import wanted
 from .spec import BadInput, Request
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Mapping
+
     from ..credentials import AsyncCredential
     from ..effects import Permit
     from ..events import Sink
-    from ..ledger import Cost, Learned
-    from ..signals import Signal
+    from ..ledger import Cost
     from ..stores.line import Line
     from .sender import Sender
 
@@ -170,7 +170,7 @@ class _Ride:
             if isinstance(error, RetryLater):
                 engine.put_lane_off(lane, error)
                 engine.put_off += 1
-                return
+                return None
             if error is None and answer is not None and answer.status in _REDIRECTS and engine.redirects:
                 target = _next_hop(self, answer)
                 if target is not None:
@@ -378,7 +378,7 @@ class Engine:
                 continue
             self.in_flight += 1
             if permit is None:
-                assert self._loop is not None  # noqa: S101 - set by run
+                assert self._loop is not None
                 lane.asking = self._loop.create_task(self._ask(lane, cost))
                 return
             lane.queue.popleft()
@@ -419,7 +419,7 @@ class Engine:
             else:
                 entry.set_result(permit)
             return
-        assert self._loop is not None  # noqa: S101 - set by run
+        assert self._loop is not None
         ride = _Ride(self, lane, entry, permit)
         ride.task = task = self._loop.create_task(ride.run())
         self._rides[task] = ride
@@ -437,7 +437,7 @@ class Engine:
         """Another permit for a request that was sent before: it goes ahead of those that were not."""
         if lane.put_off is not None:
             raise lane.put_off
-        assert self._loop is not None  # noqa: S101 - set by run
+        assert self._loop is not None
         turn: asyncio.Future[Permit] = self._loop.create_future()
         lane.queue.appendleft(turn)
         self._pump(lane)

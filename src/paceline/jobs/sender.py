@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import ssl
 import time
-from collections.abc import Mapping
 from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, Protocol
@@ -22,6 +21,8 @@ except ImportError:
     raise MissingExtra("aiohttp", "cli") from None
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from ..effects import Permit
     from ..retry import FaultKind
 
