@@ -14,7 +14,9 @@ from paceline.signals import DIALECTS, Quota, Signal, find_dialect, needs_body, 
 NOW = 1768478400.0  # Thu, 15 Jan 2026 12:00:00 GMT
 
 
-def refusal(headers: dict[str, str], body: bytes | None = None, status: int = 429, **told: Any) -> Signal:
+def refusal(
+    headers: dict[str, str], body: bytes | str | None = None, status: int = 429, **told: Any
+) -> Signal:
     """A refusal with these headers, read at NOW."""
     return read_signal(status, headers, body, now=NOW, **told)
 
@@ -378,6 +380,11 @@ def test_headers_come_in_any_form() -> None:
         assert read_signal(429, form, now=NOW).retry_after == expected.retry_after
 
 
+def test_a_body_may_be_text() -> None:
+    """A body that a client has decoded already is read like its bytes, lone surrogates and all."""
+    assert refusal({}, '{"retry_after": 5, "x": "\udcff"}').retry_after == 5
+
+
 def test_a_nameless_or_endless_header_is_no_signal() -> None:
     """Empty, foreign and overlong names say nothing about limits."""
     for name in (
@@ -485,8 +492,11 @@ def test_which_bodies_are_needed(
         ("amazon_sp", "GET", "https://sellingpartnerapi-eu.amazon.com/orders/v0/orders/902-1845936-5435065/items", "GET /orders/v0/orders/*/items"),
         ("amazon_sp", "GET", "https://sellingpartnerapi-eu.amazon.com/reports/2021-06-30/reports", "GET /reports/2021-06-30/reports"),
         ("discord", "GET", "https://discord.com/api/v10/channels/12/messages/34", "GET /channels/12/messages/*"),
-        ("discord", "POST", "https://discord.com/api/webhooks/12/secret", "POST /webhooks/12/*"),
-        ("x", "GET", "https://api.x.com/2/tweets/123", "GET /*/tweets/*"),
+        ("discord", "POST", "https://discord.com/api/webhooks/12/Secret1", "POST /webhooks/12/*"),
+        ("discord", "PUT", "https://discord.com/api/v10/channels/1/messages/2/reactions/%F0%9F%94%A5/@me", "PUT /channels/1/messages/*/reactions/*/@me"),
+        ("amazon_sp", "GET", "https://sellingpartnerapi-eu.amazon.com/listings/2021-08-01/items/A1/MY-SKU", "GET /listings/2021-08-01/items/*/*"),
+        ("x", "GET", "https://api.x.com/2/users/by/username/jack", "GET /2/users/by/username/*"),
+        ("x", "GET", "https://api.x.com/2/tweets/123", "GET /2/tweets/*"),
         ("telegram", "POST", "https://api.telegram.org/bot12:secret/sendMessage", "sendMessage"),
         ("stackexchange", "GET", "https://api.stackexchange.com/2.3/questions/12/answers", "questions/*/answers"),
         ("hubspot", "POST", "https://api.hubapi.com/crm/v3/objects/contacts/search", "search"),

@@ -289,10 +289,8 @@ def _split(parts: list[str]) -> tuple[Role, float, list[str]]:
             role = roles[i]
             if role is not None and (role in _WEAK) is weak:
                 bucket = kept[:i] + kept[i + 1 :]
-                if role == "reset" and bucket[-1:] == ["time"]:
+                if role in ("reset", "window") and bucket[-1:] == ["time"]:
                     bucket = bucket[:-1]  # X-Rate-Limit-Time-Reset-Ms
-                if role == "window" and bucket[-1:] == ["time"]:
-                    bucket = bucket[:-1]
                 if kept[i] == "capacity" and bucket == ["burst"]:
                     bucket = []  # Spring Cloud Gateway's X-RateLimit-Burst-Capacity is the size of its one bucket
                 return role, scale, bucket
@@ -316,7 +314,7 @@ def _bucket(
 ) -> Field:
     if name.endswith("-limit") and name != "app-limit":
         name = name.removesuffix("-limit")
-    if name in ("requests-left", "limit"):
+    if name == "limit":
         name = ""
     return Field(
         role,

@@ -45,7 +45,7 @@ _hosts: dict[str, Dialect | None] = {}
 def read_signal(
     status: int,
     headers: Headers,
-    body: bytes | None = None,
+    body: bytes | str | None = None,
     *,
     now: float,
     dialect: str | None = None,
@@ -56,7 +56,7 @@ def read_signal(
 
     status: the response's status code.
     headers: a mapping or pairs of names and values, names in any case.
-    body: the body's first 64 KiB, where they are at hand (see `needs_body`).
+    body: the body's first 64 KiB, where they are at hand (see `needs_body`); more is not looked at.
     now: when the response arrived, epoch seconds.
     dialect: a key of `DIALECTS`, where the provider is known; else it is told from URL, headers and body.
     method, url: of the request.
@@ -71,6 +71,8 @@ def read_signal(
     >>> signal.refused, signal.limits[0].remaining
     (False, 59)
     """
+    if isinstance(body, str):
+        body = body.encode("utf-8", "replace")
     pairs = headers.items() if hasattr(headers, "items") else headers
     known = _names.get
     found = [(field, name, value) for name, value in pairs if (field := known(name, _UNKNOWN)) is not None]

@@ -37,7 +37,7 @@ class Signal:
     refused: the request was not served for a limit's sake; sending it again later is safe for any method.
     retry_after: seconds from the response's arrival until another request makes sense, finite and >= 0;
         None where the response names no wait. With `refused` false it binds all the same: a provider
-        may ask for a pause on an answer that it did serve.
+        asks for a pause on an answer that it did serve, or a failing server (5xx) names the soonest retry.
     terminal: waiting will never help (a spent prepaid balance, a query too dear for any budget).
     concurrency: fewer requests at once are asked for, not later ones.
     limits: the quotas named, in the order of the response.

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import re
+from typing import TYPE_CHECKING, Final
 
 from .._dialect import Dialect, path_of
 
 if TYPE_CHECKING:
     from .._reading import Reading
+
+
+# The parts of a path that are the same in all calls of an operation: words and versions.
+_FIXED: Final = re.compile(r"v[0-9]+|[0-9]{4}-[0-9]{2}-[0-9]{2}|[a-z][a-zA-Z]*")
 
 
 def _read(reading: Reading) -> None:
@@ -17,18 +22,9 @@ def _read(reading: Reading) -> None:
 
 
 def _scope(method: str, url: str) -> str | None:
-    # Usage plans are per operation; an operation is a method and a path up to its first identifier.
-    words = []
-    for part in path_of(url).split("/")[1:]:
-        if (
-            any(char.isdigit() for char in part)
-            and not (part[0] == "v" and part[1:].isdigit())
-            and part[:2] != "20"
-        ):
-            words.append("*")
-        else:
-            words.append(part)
-    return f"{method} /{'/'.join(words)}"
+    # Usage plans are per operation: a method and a path, whose identifiers do not count.
+    parts = (part if _FIXED.fullmatch(part) else "*" for part in path_of(url).split("/")[1:])
+    return f"{method} /{'/'.join(parts)}"
 
 
 AMAZON_SP = Dialect(

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import re
+from typing import TYPE_CHECKING, Final
 
 from .._dialect import Dialect, path_of
 
 if TYPE_CHECKING:
     from .._reading import Reading
+
+
+_WORD: Final = re.compile(r"@?[a-z-]{1,24}")
 
 
 def _read(reading: Reading) -> None:
@@ -23,10 +27,11 @@ def _scope(method: str, url: str) -> str | None:
     if parts[:1] == ["api"]:
         parts = parts[2:] if len(parts) > 1 and parts[1][:1] == "v" else parts[1:]
     for i, part in enumerate(parts):
-        if part.isdigit() and not (i == 1 and parts[0] in ("channels", "guilds", "webhooks")):
+        # Whatever is no plain word is an identifier, an emoji or a token, and that a secret.
+        if not _WORD.fullmatch(part) and not (
+            i == 1 and part.isdigit() and parts[0] in ("channels", "guilds", "webhooks")
+        ):
             parts[i] = "*"
-        elif i == 2 and parts[0] == "webhooks":
-            parts[i] = "*"  # the webhook's token, a secret
     return f"{method} /{'/'.join(parts)}"
 
 

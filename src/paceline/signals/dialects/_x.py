@@ -6,7 +6,10 @@ from .._dialect import Dialect, path_of
 
 
 def _scope(method: str, url: str) -> str | None:
-    parts = ["*" if part.isdigit() else part for part in path_of(url).split("/")]
+    parts = path_of(url).split("/")
+    for i, part in enumerate(parts):
+        if (part.isdigit() and i > 1) or parts[i - 1] == "username":
+            parts[i] = "*"
     return f"{method} {'/'.join(parts)}"
 
 
