@@ -364,6 +364,13 @@ def test_some_served_answers_bind() -> None:
     assert (told.retry_after, told.limits) == (None, (Quota(None, 2, 2, None, None, "requests"),))
 
 
+def test_an_account_behind_much_data_is_found() -> None:
+    """In a served body of up to 64 KiB, what stands at its end counts; of a larger one nothing does."""
+    account = b'", "quota_max": 300, "quota_remaining": 250, "backoff": 10}'
+    for size, wait in ((60_000, 10), (70_000, None)):
+        assert read_signal(200, {}, b'{"items": "' + b"x" * size + account, now=NOW).retry_after == wait
+
+
 def test_headers_come_in_any_form() -> None:
     """Pairs, mappings, case-insensitive proxies, bytes, lists of values and iterators are all read."""
     expected = refusal({"Retry-After": "30"})

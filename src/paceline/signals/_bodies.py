@@ -14,14 +14,15 @@ from ._words import looks_like_code, normal_code
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = ["MOST_BYTES", "MOST_ERROR_BYTES", "Facts", "load", "may_fail", "survey"]
+__all__ = ["MOST_BYTES", "MOST_ERROR_BYTES", "Facts", "edges", "load", "may_fail", "survey"]
 
 MOST_BYTES: Final = 65536
 _MOST_NODES: Final = 400
 _DEEPEST: Final = 8
+_EDGE: Final = 4096
 MOST_ERROR_BYTES: Final = 16384
-_MOST_TEXT: Final = 800
-_MOST_TEXT_IN_ALL: Final = 1500
+_MOST_TEXT: Final = 600
+_MOST_TEXT_IN_ALL: Final = 900
 _MOST_PAGE: Final = 2048
 
 _CODE_KEYS: Final = words(
@@ -62,8 +63,9 @@ _XML_CODE: Final = re.compile(
 )
 _TAG: Final = re.compile(r"<[^<>]{0,400}>")
 # A served answer without any of these calls itself no failure, so it need not be parsed.
-_MAY_FAIL: Final = re.compile(
-    rb'"(?:[Ee]rr|[Ff]ault|exception|status"|code"|ok"|success"|ret|Note"|Information")'
+_MAY_FAIL: Final = (
+    *(b'"err', b'"Err', b'"fault', b'"Fault', b'"exception', b'"ret'),
+    *(b'"status"', b'"code"', b'"ok"', b'"success"', b'"Note"', b'"Information"'),
 )
 _NOT_WORD: Final = re.compile(r"[^a-z0-9]+")
 
@@ -100,9 +102,15 @@ def _no_constant(_: str) -> None:
     return None
 
 
+def edges(body: bytes) -> bytes:
+    """Beginning and end of a body, where errors and accounts stand; what is between them is data."""
+    return body if len(body) <= 2 * _EDGE else body[:_EDGE] + b"\n" + body[-_EDGE:]
+
+
 def may_fail(body: bytes) -> bool:
     """Whether the body of an answer with a good status could call itself a failure; a quick look."""
-    return _MAY_FAIL.search(body) is not None
+    looked_at = edges(body)
+    return any(mark in looked_at for mark in _MAY_FAIL)
 
 
 def survey(body: bytes | None, parsed: Any, clock: Clock, *, served: bool = False) -> Facts:
@@ -143,7 +151,8 @@ def _survey_text(body: bytes, facts: Facts) -> None:
         page = _TAG.sub(" ", page)
     if "%20" in page or "+" in page:
         page = page.replace("%20", " ").replace("+", " ")
-    if page.strip():
+    page = " ".join(page.split())
+    if page:
         facts.messages.append(page[:_MOST_TEXT_IN_ALL])
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
+from ._bodies import edges
 from ._dialect import find_host
 from ._names import Field, read_name
 from ._quotas import plain_quota
@@ -146,10 +147,10 @@ def _tell(fields: list[tuple[Field, str]], name: str | None, url: str | None) ->
 
 
 def _tell_by_content(reading: Reading) -> Dialect:
-    body = reading.body
-    if body:
+    if reading.body:
+        looked_at = edges(reading.body)
         for mark, spoken in _BODIES:
-            if mark in body:
+            if mark in looked_at:
                 return spoken
     if any(field.group == "|" for field, _ in reading.fields):
         return DIALECTS["ietf"]
