@@ -1,0 +1,63 @@
+# `make demo` and `make test` need Python 3.11 or newer, make and a package registry, nothing else.
+
+.DEFAULT_GOAL := help
+SHELL := /bin/sh
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
+
+# The first that runs, is new enough and can make virtual environments; `make PYTHON=… test` tries another before.
+CANDIDATES := $(PYTHON) python3.13 python3.12 python3.11 python3 python
+SUITABLE := import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))
+
+.PHONY: help demo test lint types layers check docs bench clean
+
+help: ## show what there is
+	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/make \1\t\2/' | expand -t 14
+
+demo: $(VENV)/.cli ## see it work, whole, on this machine (under a minute)
+	@$(BIN)/paceline demo
+
+test: lint types layers check ## everything that must hold: lint, types, layers, tests
+
+lint: $(VENV)/.dev ## ruff
+	@$(BIN)/ruff check --quiet .
+
+types: $(VENV)/.dev ## mypy --strict, the package and its use
+	@$(BIN)/mypy --no-error-summary src tests/typing
+
+layers: $(VENV)/.dev ## imports point down only
+	@$(BIN)/lint-imports --no-logo > $(VENV)/layers.txt 2>&1 || { cat $(VENV)/layers.txt; exit 1; }
+
+check: $(VENV)/.dev ## all tests and the examples of all docstrings, with branch coverage
+	@$(BIN)/python -m pytest -q --doctest-modules --cov --cov-report=term:skip-covered src tests
+
+docs: $(VENV)/.dev ## write docs/reference/commands.md anew, from the program
+	@$(BIN)/python docs/commands.py
+
+bench: $(VENV)/.dev ## CPU time of a fetched request, beside a raw aiohttp loop
+	@$(BIN)/python bench/fetch.py --only aiohttp paceline
+
+clean: ## forget the virtual environment and all caches
+	@rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis .coverage
+
+$(BIN)/python:
+	@for python in $(CANDIDATES); do \
+	  if $$python -c '$(SUITABLE)' > /dev/null 2>&1; then \
+	    echo "making $(VENV) with $$($$python --version 2>&1)"; \
+	    exec $$python -m venv --clear $(VENV); \
+	  fi; \
+	done; \
+	echo "paceline needs Python 3.11 or newer with the module venv (on Debian: apt install python3-venv);" >&2; \
+	echo "none of these is: $(CANDIDATES)" >&2; \
+	exit 1
+
+$(VENV)/.cli: pyproject.toml | $(BIN)/python
+	@echo "installing paceline[cli]"
+	@$(PIP) --editable '.[cli]'
+	@touch $@
+
+$(VENV)/.dev: pyproject.toml | $(BIN)/python
+	@echo "installing paceline[dev]"
+	@$(PIP) --editable '.[dev]'
+	@touch $@ $(VENV)/.cli

@@ -1,0 +1,8 @@
+"""What all tests share: Hypothesis says how to repeat a failure, and does not judge by the clock of a busy machine."""
+
+from __future__ import annotations
+
+from hypothesis import settings
+
+settings.register_profile("paceline", deadline=None, print_blob=True)
+settings.load_profile("paceline")
