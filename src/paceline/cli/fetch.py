@@ -43,6 +43,18 @@ Stopped or killed, the same command goes on where it was. Exit status: 0 all fet
 _PROGRESS: Final = ("auto", "bar", "log", "none")
 
 
+class _Seconds(click.FloatRange):
+    """A number of seconds; NaN, which passes every comparison of a range, is none."""
+
+    name = "seconds"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        seconds: float = super().convert(value, param, ctx)
+        if seconds != seconds:
+            self.fail(f"{value} is not a number of seconds", param, ctx)
+        return seconds
+
+
 def _defaults_from(path: str) -> dict[str, Any]:
     import tomllib
 
@@ -94,10 +106,10 @@ def _read_config(context: click.Context, _parameter: click.Parameter, path: str 
 )
 @click.option("--policy", "preset", metavar="NAME", help="A provider's preset.")
 @click.option("--concurrency", type=click.IntRange(1, 10_000), default=32, show_default=True, help="Most requests in flight.")
-@click.option("--timeout", type=click.FloatRange(0.001), default=30.0, show_default=True, help="Seconds for one attempt.")
+@click.option("--timeout", type=_Seconds(0.001), default=30.0, show_default=True, help="Seconds for one attempt.")
 @click.option("--attempts", type=click.IntRange(1), default=6, show_default=True, help="Failures before an input is given up; refusals do not count.")
-@click.option("--deadline", type=click.FloatRange(0), help="Seconds for the whole run.")
-@click.option("--max-wait", type=click.FloatRange(0), default=900.0, show_default=True, help="The longest pause in seconds, asked by the server, that is sat out.")
+@click.option("--deadline", type=_Seconds(0), help="Seconds for the whole run.")
+@click.option("--max-wait", type=_Seconds(0), default=900.0, show_default=True, help="The longest pause in seconds, asked by the server, that is sat out.")
 @click.option("--max-body", type=click.IntRange(0), default=32 * 1024 * 1024, show_default=True, help="Most bytes of one body.")
 @click.option("--header", "headers", multiple=True, metavar="K:V", help="A header for every request.")
 @click.option("--header-env", "headers_env", multiple=True, metavar="K:VAR", help="A header with its value from the environment.")
@@ -177,18 +189,24 @@ def _policy(options: dict[str, Any]) -> Policy:
 def _headers(options: dict[str, Any]) -> Mapping[str, str]:
     from .. import __version__
 
-    headers = {"User-Agent": options["user_agent"] or f"paceline/{__version__}", "Accept": "*/*"}
+    headers = {"User-Agent": f"paceline/{__version__}", "Accept": "*/*"}
 
     def add(name: str, value: str, option: str) -> None:
         name, value = name.strip(), value.strip()
         if not name or not name.isascii() or any(char in name for char in ' \t\r\n:()<>@,;\\"/[]?={}'):
             raise InputError(f"{option} has no usable name {name!r}; write it like Accept:application/json")
-        if any(char in value for char in "\r\n\0"):
-            raise InputError(f"{option} {name}: its value holds a line break, which no header may")
+        if any((char < " " and char != "\t") or char == "\x7f" for char in value):
+            raise InputError(f"the value of {option} {name} holds a line break or another control character, which no header may")
+        try:
+            value.encode()
+        except UnicodeEncodeError:
+            raise InputError(f"the value of {option} {name} is not valid UTF-8") from None
         for known in [known for known in headers if known.lower() == name.lower()]:
             del headers[known]
         headers[name] = value
 
+    if options["user_agent"] is not None:
+        add("User-Agent", options["user_agent"], "--user-agent")
     for text in options["headers"]:
         name, colon, value = text.partition(":")
         if not colon:
@@ -199,8 +217,8 @@ def _headers(options: dict[str, Any]) -> Mapping[str, str]:
         if not colon:
             raise InputError(f"--header-env {text!r} has no ':'; write it like X-Api-Key:API_KEY")
         add(name, _from_environment(variable.strip(), "--header-env"), "--header-env")
-    if options["bearer_env"]:
-        if options["bearer_command"]:
+    if options["bearer_env"] is not None:
+        if options["bearer_command"] is not None:
             raise InputError("--bearer-env and --bearer-command both give the token: use one of them")
         add("Authorization", "Bearer " + _from_environment(options["bearer_env"], "--bearer-env"), "--bearer-env")
     return headers
@@ -209,13 +227,13 @@ def _headers(options: dict[str, Any]) -> Mapping[str, str]:
 def _from_environment(variable: str, option: str) -> str:
     value = os.environ.get(variable)
     if not value:
-        raise InputError(f"{option}: the environment has no variable {variable}, or it is empty")
+        raise InputError(f"the environment has no variable {variable!r} for {option}, or it is empty")
     return value
 
 
 def _bearer(options: dict[str, Any]) -> AsyncCredential[str] | None:
     text = options["bearer_command"]
-    if not text:
+    if text is None:
         return None
     import asyncio
 
@@ -252,12 +270,14 @@ def _bearer(options: dict[str, Any]) -> AsyncCredential[str] | None:
 
 
 def _sender(options: dict[str, Any]) -> Callable[[Mapping[str, str]], Any]:
+    from ..masking import mask_url
+
     proxy = options["proxy"]
-    if proxy is not None and not proxy.startswith(("http://", "https://")):
-        raise InputError(f"--proxy {proxy!r} is no HTTP proxy; write it like http://proxy.example.com:3128")
+    if proxy is not None and not _is_http_url(proxy):
+        raise InputError(f"--proxy {mask_url(proxy)!r} is no HTTP proxy; write it like http://proxy.example.com:3128")
     ca_file = options["ca_file"]
-    if ca_file is not None and not os.path.isfile(ca_file):
-        raise InputError(f"there is no file {ca_file} for --ca-file")
+    if ca_file is not None:
+        _check_certificates(ca_file)
     if options["client"] == "httpx":
         from ..jobs.httpx_sender import HttpxSender as Chosen
     else:
@@ -272,6 +292,26 @@ def _sender(options: dict[str, Any]) -> Callable[[Mapping[str, str]], Any]:
         connections=options["concurrency"],
     )
     return lambda common: Chosen(settings, common)
+
+
+def _check_certificates(path: str) -> None:
+    import ssl
+
+    # Read once more by the sender; here, nothing has been begun yet.
+    try:
+        ssl.create_default_context(cafile=path)
+    except (OSError, ssl.SSLError) as error:
+        raise InputError(f"cannot read certificates from --ca-file {path}: {error.strerror or error}") from None
+
+
+def _is_http_url(text: str) -> bool:
+    from urllib.parse import urlsplit
+
+    try:
+        parts = urlsplit(text)
+        return parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        return False
 
 
 def _sinks(options: dict[str, Any]) -> tuple[Sink, ...]:
@@ -296,6 +336,8 @@ def _progress(options: dict[str, Any]) -> Callable[[Callable[[], Any]], Any] | N
 def _tell(ended: Ended, progress: str) -> None:
     if ended.trouble is not None:
         print(f"paceline: {ended.trouble}", file=sys.stderr)
+    elif not ended.account.total:
+        print("paceline: SOURCE holds no inputs, so there was nothing to fetch", file=sys.stderr)
     if progress != "none" or ended.status:
         for line in ended.account.summary_lines():
             print(line, file=sys.stderr)

@@ -21,6 +21,7 @@ __all__ = ["Departures", "Spent"]
 
 _SLOT: Final = struct.Struct("<dd")
 SLOTS: Final = 256
+_MOST: Final = 2.0**52
 
 
 class Spent(NamedTuple):
@@ -57,11 +58,17 @@ class Departures:
         return Spent(*_SLOT.unpack_from(self._map, slot * _SLOT.size))
 
     def counter(self, slot: int) -> Callable[[float, float], None]:
-        """A function (cost, epoch seconds) that counts one departure in a slot, begun at nothing."""
+        """A function (cost, epoch seconds) that counts one departure in a slot.
+
+        It counts on from what stands there, whoever counted that: the checkpoint on disk still speaks of it until
+        the next one is saved, and begun at nothing it would hide what the killed run had spent.
+        """
         at = slot * _SLOT.size
         pack, mapped = _SLOT.pack_into, self._map
-        permits = 0.0
-        pack(mapped, at, 0.0, 0.0)
+        permits, last = _SLOT.unpack_from(mapped, at)
+        if not 0.0 <= permits < _MOST:
+            permits = 0.0  # no count, or one so large that adding a permit would change nothing
+            pack(mapped, at, permits, last)
 
         def count(cost: float, moment: float) -> None:
             nonlocal permits
