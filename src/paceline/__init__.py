@@ -15,6 +15,7 @@ if TYPE_CHECKING:
         PacelineError,
         RetryLater,
     )
+    from .jobs.api import Record, afetch, fetch
     from .ledger import LimitState, ScopeState
     from .limiter import AsyncLimiter, Limiter, Permit
     from .limits import Limit
@@ -39,10 +40,13 @@ _HOMES: Final = {
     "Permit": "limiter",
     "Policy": "policy",
     "Quota": "signals",
+    "Record": "jobs.api",
     "Retry": "retry",
     "RetryLater": "errors",
     "ScopeState": "ledger",
     "Signal": "signals",
+    "afetch": "jobs.api",
+    "fetch": "jobs.api",
     "read_signal": "signals",
 }
 
