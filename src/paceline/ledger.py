@@ -4,19 +4,23 @@ Pure: no clock, no lock, no I/O. Whoever keeps a ledger (a store) calls it under
 clock's `now` (seconds) and asks three questions: may `cost` permits go now (`take`), what does this answer
 change (`learn`), how do things stand (`look`). Several limits hold together, all or nothing.
 
-How refusals are read (LIMIT MISMATCH): a ledger never lets more go than it was told, so a refusal for quota means
-that the server enforces less than told, or that somebody else uses the quota too. The first one widens the guard and
-gives up bursts (one permit less a period); later ones lower the rate by 0.7, at most one decrease a period;
-clean periods give it back step by step. However many requests of one volley are refused, they count as one.
+How refusals are read: a ledger never lets more go than it was told, so a refusal for quota means that the server
+enforces less than told, or that somebody else uses the quota too. The whole scope pauses, then ramps up again, and
+its rate is tightened (see `_tightening`). However many requests of one volley are refused, they count as one. A
+5xx that asks for a pause is no such proof: it pauses the scope and tightens nothing, unless it shows a quota
+that is used up. With no limit told, refusals and headers without a period make the rate that was served
+the first guess, which then grows and shrinks by the same rules.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from math import inf
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
+from ._meter import Meter
+from ._tightening import Tightening
 from .errors import CostAboveQuota
 from .limits import Limit
 from .schedules import Schedule, base_guard, schedule_for, widest_guard
@@ -33,12 +37,11 @@ _FIRST_PROBE: Final = 1.0  # seconds of pause where a refusal names no wait; dou
 _LAST_PROBE: Final = 60.0
 _ZERO_WAIT: Final = 0.25  # a wait of 0 is not believed; doubles like a probe
 _RAMP_LONGEST: Final = 10.0  # seconds from a tenth of the rate to all of it, at most
-_DECREASE: Final = 0.7
-_INCREASE: Final = 0.05
-_LEAST_SCALE: Final = 0.05
+_FEWER: Final = 0.7  # of the number in flight, after a refusal for too many at once
+_MORE_AFTER: Final = 5.0  # seconds without such a refusal after which one more may go at once
+_LONGEST_CYCLE: Final = 60.0  # quotas that are used up and come back within it are better paced than used in bursts
 _FOREIGN_SLACK: Final = 2.0  # permits by which the server's count may differ from ours
-_MEMORY: Final = 100  # clean periods after which a refusal is forgotten
-_SLICES: Final = 32
+_MOST_LED: Final = 8
 
 
 class Learned(NamedTuple):
@@ -91,45 +94,25 @@ class _Led:
     reset_at: float
     heard_at: float  # departure of the request whose answer said so: older ones know less
     more: bool  # the reset is the time to more, not to all (IETF)
-
-
-class _Meter:
-    """Answered departures of the last period in slices: our own use as the server may count it."""
-
-    __slots__ = ("_counts", "_newest", "_width")
-
-    def __init__(self, period: float) -> None:
-        self._width = max(period, 1e-6) / _SLICES
-        self._counts = [0.0] * (_SLICES + 2)
-        self._newest = -1
-
-    def add(self, at: float, cost: float) -> None:
-        index = int(at / self._width)
-        self._advance(index)
-        if index > self._newest - len(self._counts):
-            self._counts[index % len(self._counts)] += cost
-
-    def _advance(self, index: int) -> None:
-        size = len(self._counts)
-        if index > self._newest:
-            for slot in range(max(self._newest + 1, index - size + 1), index + 1):
-                self._counts[slot % size] = 0.0
-            self._newest = index
-
-    def total(self, now: float) -> float:
-        self._advance(int(now / self._width))
-        return sum(self._counts)
+    unit: str
 
 
 @dataclass(slots=True)
 class _Told:
-    """One limit in force: its schedule and the schedule's state."""
+    """One limit in force: its schedule and the schedule's state.
+
+    full: the limit as it was told, while headers or refusals keep `limit` below it; told: not learned or guessed.
+    heard: the name under which the server's headers gave this very quota. since: when it came into force.
+    """
 
     limit: Limit
     schedule: Schedule[Any]
     state: Any
     told: bool = True
-    meter: _Meter | None = None
+    meter: Meter | None = None
+    full: Limit | None = None
+    heard: str | None = None
+    since: float = -inf
 
 
 @dataclass(slots=True)
@@ -137,11 +120,9 @@ class _Pause:
     """The scope's cooldown. volley: departures before this moment belong to a refusal already counted."""
 
     until: float = -inf
-    began: float = -inf
     reason: str = ""
     volley: float = -inf
     streak: int = 0  # pauses in a row with nothing served between
-    by_hand: bool = False
 
 
 @dataclass(slots=True)
@@ -171,20 +152,19 @@ class Ledger:
         self.offset = offset
         self.held_by = "pace"
         self.in_flight = 0
+        self._unwritten = 0
         self._pause = _Pause()
+        self._held_until = -inf  # by hand
         self._ramp: _Ramp | None = None
         self._led: dict[str, _Led] = {}
-        self._probe_out = False
         self._probing = False
-        self._served = 0.0  # since the last pause ended
+        self._probe_at: float | None = None  # the grant of the one request that probes
+        self._served = 0.0  # since the last pause, or the last quota used up
         self._served_since = now
         self._last_served = -inf
-        self._scale = 1.0
-        self._credit = True
-        self._guard_factor = 1.0
-        self._decreased_at = -inf
-        self._recovered_at = -inf
-        self._born = now
+        self._tight = Tightening()
+        self._cycle = 1.0  # seconds that a guessed rate was measured over
+        self._fewer_at = -inf
         self._told: list[_Told] = []
         self.only: Schedule[Any] | None = None
         self.only_state: Any = None
@@ -201,7 +181,8 @@ class Ledger:
 
     def update(self, limits: Sequence[Limit], now: float) -> None:
         """Puts other limits in force; what was already sent counts on under a limit of the same shape and period."""
-        self._scale, self._credit, self._guard_factor = 1.0, True, 1.0
+        self._tight = Tightening()
+        self._led.clear()
         self._install(limits, now)
 
     def _install(self, limits: Sequence[Limit], now: float, told: bool = True) -> None:
@@ -212,23 +193,40 @@ class Ledger:
             schedule = self._schedule(limit)
             if kept is not None:
                 before.remove(kept)
-                self._told.append(_Told(limit, schedule, kept.state, told, kept.meter))
+                entry = _Told(limit, schedule, kept.state, told, kept.meter, since=kept.since)
             else:
-                meter = _Meter(limit.period) if limit.period else None
-                self._told.append(_Told(limit, schedule, schedule.start(now, self.offset), told, meter))
+                entry = _Told(limit, schedule, schedule.start(now, self.offset), told, since=now)
+                if limit.period:
+                    entry.meter = Meter(limit.period)
+                else:
+                    entry.state.in_flight = float(self.in_flight)
+            self._told.append(entry)
+        self._note_limits()
+
+    def _note_limits(self) -> None:
+        limits = self.limits
         self.reads_epoch = any(limit.shape == "fixed" for limit in limits)
-        self._units = frozenset(limit.unit for limit in limits if limit.shape != "concurrent")
+        self._units = frozenset(limit.unit for limit in limits if limit.period)
         self._settle_path()
 
     def _schedule(self, limit: Limit) -> Schedule[Any]:
-        guard = min(base_guard(limit.period) * self._guard_factor, widest_guard(limit.period)) if limit.period else 0.0
-        return schedule_for(limit, guard=max(guard, base_guard(limit.period)), scale=self._scale, credit=self._credit)
+        if not limit.period:
+            return schedule_for(limit)
+        tight, guard = self._tight, base_guard(limit.period)
+        guard = max(guard, min(guard * tight.guard, widest_guard(limit.period)))
+        return schedule_for(limit, guard=guard, scale=tight.scale, credit=tight.credit)
 
     def _reschedule(self) -> None:
         for told in self._told:
-            if told.limit.shape != "concurrent":
+            if told.limit.period:
                 told.schedule = self._schedule(told.limit)
         self._settle_path()
+
+    def _period(self) -> float:
+        """Seconds in which the rate of this scope's limits is judged anew."""
+        if self._tight.ceiling == inf:
+            return self._cycle
+        return max(min((told.limit.period for told in self._told if told.limit.period), default=1.0), 0.1)
 
     def _settle_path(self) -> None:
         """Chooses the short way through `take` where one limit alone decides: `only` is its schedule, else None."""
@@ -237,6 +235,7 @@ class Ledger:
             and not self._led
             and self._ramp is None
             and self._pause.until == -inf
+            and self._held_until == -inf
             and not self._probing
             and not self.reads_epoch
         )
@@ -259,16 +258,13 @@ class Ledger:
             if at <= now:
                 if tracked:
                     self.in_flight += 1
+                    self._unwritten += 1
             else:
                 self.held_by = "pace" if at < inf else "concurrency"
             return at
         return self._take(now, cost, tracked)
 
     def _take(self, now: float, cost: Cost, tracked: bool) -> float:
-        if cost == 0:
-            if tracked:
-                self.in_flight += 1
-            return now
         at = self._gate(now, cost)
         for told in self._told:
             share = self._share(told.limit, cost)
@@ -287,15 +283,15 @@ class Ledger:
             share = self._share(told.limit, cost)
             if share:
                 told.schedule.commit(told.state, now, share, tracked)
-        weight = cost if isinstance(cost, int | float) else 1.0
         for led in self._led.values():
-            led.budget -= weight
+            led.budget -= self._weigh(led.unit, cost)
         if self._ramp is not None:
             self._step_ramp(now)
         if self._probing:
-            self._probe_out = True
+            self._probe_at = now
         if tracked:
             self.in_flight += 1
+            self._unwritten += 1
         return now
 
     def _share(self, limit: Limit, cost: Cost) -> float:
@@ -303,23 +299,36 @@ class Ledger:
 
         Beside limits of another unit (tokens, points) every call counts one against those of requests.
         """
+        if not limit.period:
+            # A call holds one place, whatever it costs; one that costs nothing takes nothing.
+            return 0.0 if cost == 0 else 1.0
+        return self._weigh(limit.unit, cost)
+
+    def _weigh(self, unit: str, cost: Cost) -> float:
         if isinstance(cost, Mapping):
-            return cost.get(limit.unit, 1.0 if limit.unit == "requests" else 0.0)
-        if limit.unit == "requests" and len(self._units) > 1:
+            return cost.get(unit, 1.0 if unit == "requests" else 0.0)
+        if unit == "requests" and len(self._units) > 1 and cost:
             return 1.0
         return cost
 
     def _gate(self, now: float, cost: Cost) -> float:
-        """What stands before the limits: the pause, a probe under way, the ramp, quotas led by headers."""
-        pause = self._pause
-        if pause.until > -inf:
-            if now < pause.until:
-                self.held_by = "paused" if pause.by_hand else "cooldown"
-                return pause.until
+        """What stands before the limits: the pauses, a probe under way, the ramp, quotas led by headers."""
+        if now < self._held_until and self._held_until >= self._pause.until:
+            self.held_by = "paused"
+            return self._held_until
+        if now < self._pause.until:
+            self.held_by = "cooldown"
+            return self._pause.until
+        if self._held_until > -inf:
+            self._held_until = -inf
+            self._settle_path()
+        if self._pause.until > -inf:
             self._end_pause(now)
-        if self._probing and self._probe_out:
+        if self._probing and self._probe_at is not None:
             self.held_by = "cooldown"
             return inf
+        if cost == 0:
+            return now
         at = now
         ramp = self._ramp
         if ramp is not None:
@@ -331,22 +340,28 @@ class Ledger:
                 at = ramp.next
         for name, led in list(self._led.items()):
             if now >= led.reset_at:
-                if self._told and self._told[0].told:
+                if self._is_told():
                     del self._led[name]  # the told limit decides again
                     self._settle_path()
                     continue
                 # A new window: a tenth of it until an answer tells more; after a time to "more", one.
-                led.budget = 1.0 if led.more or not led.limit else max(1.0, led.limit // 10)
-                led.budget = max(led.budget - self.in_flight, 0.0) if self.in_flight else led.budget
+                tenth = 1.0 if led.more or not led.limit else max(1.0, led.limit // 10)
+                led.budget = max(tenth - self.in_flight, 0.0)
                 led.reset_at = inf
-            weight = cost if isinstance(cost, int | float) else 1.0
+                self._served, self._served_since = 0.0, now
+            weight = self._weigh(led.unit, cost)
             if led.budget < min(weight, led.limit or weight):
                 if led.reset_at == inf and not self.in_flight:
                     led.budget = weight  # nobody under way could tell us more: ask
-                else:
-                    self.held_by = "quota"
-                    at = max(at, led.reset_at)
+                    continue
+                if led.reset_at < inf and not self.in_flight and not self._is_told():
+                    self._ran_dry(now, led.reset_at)
+                self.held_by = "quota"
+                at = max(at, led.reset_at)
         return at
+
+    def _is_told(self) -> bool:
+        return any(told.told and told.limit.period for told in self._told)
 
     def _step_ramp(self, now: float) -> None:
         ramp = self._ramp
@@ -356,10 +371,14 @@ class Ledger:
 
     def written(self, granted: float, wrote: float, cost: Cost) -> None:
         """A tracked permit granted at `granted` went on the wire at `wrote`: that moment is what counts."""
+        if self._unwritten:
+            self._unwritten -= 1
         for told in self._told:
             share = self._share(told.limit, cost)
             if share:
                 told.schedule.written(told.state, granted, wrote, share)
+                if told.meter is not None:
+                    told.meter.add(wrote, share)
 
     def release(self, granted: float, cost: Cost, tracked: bool, wrote: bool, now: float) -> None:
         """The exchange behind a permit ended; never written, it counts as written now."""
@@ -367,90 +386,105 @@ class Ledger:
             self.in_flight = max(0, self.in_flight - 1)
             if not wrote:
                 self.written(granted, now, cost)
-        self._probe_out = False
-        for told in self._told:
-            told.schedule.release(told.state, 1)
+        self._leave(granted, cost, tracked)
 
     def cancel(self, granted: float, cost: Cost, tracked: bool) -> None:
         """A permit was never used."""
         if tracked:
             self.in_flight = max(0, self.in_flight - 1)
-        self._probe_out = False
+            self._unwritten = max(0, self._unwritten - 1)
         for told in self._told:
             share = self._share(told.limit, cost)
-            if share:
+            if share and told.limit.period:
                 told.schedule.cancel(told.state, granted, share, tracked)
-        weight = cost if isinstance(cost, int | float) else 1.0
         for led in self._led.values():
-            led.budget += weight
+            if granted >= led.heard_at:
+                led.budget += self._weigh(led.unit, cost)
+        self._leave(granted, cost, tracked)
 
-    def adjust(self, now: float, reserved: Cost, actual: Cost) -> None:
-        """Settles a reservation: the limits are charged or given back the difference."""
+    def _leave(self, granted: float, cost: Cost, tracked: bool) -> None:
+        """What a permit held is free again: its place in flight, the right to probe."""
+        if granted == self._probe_at:
+            self._probe_at = None
+        for told in self._told:
+            # An untracked permit from before a number in flight was told holds no place of it.
+            if not told.limit.period and cost != 0 and (tracked or granted >= told.since):
+                told.schedule.release(told.state, 1)
+
+    def adjust(self, now: float, granted: float, wrote: float | None, tracked: bool, reserved: Cost, actual: Cost) -> None:
+        """Settles a reservation: the limits are charged or given back the difference.
+
+        granted, wrote: the permit's moments; a tracked permit with no `wrote` is yet to be written.
+        """
+        pending = tracked and wrote is None
         for told in self._told:
             before, after = self._share(told.limit, reserved), self._share(told.limit, actual)
-            if told.limit.shape == "concurrent" or before == after:
+            if not told.limit.period or before == after:
                 continue
             if after > before:
-                told.schedule.commit(told.state, now, after - before)
+                told.schedule.commit(told.state, now, after - before, pending)
             else:
-                told.schedule.cancel(told.state, now, before - after)
+                told.schedule.refund(told.state, granted if wrote is None else wrote, before - after, pending)
 
     # ---- pauses ---------------------------------------------------------------------------------
 
     def pause(self, until: float) -> None:
-        """Pauses the scope by hand until the moment `until` (infinite: until `resume`)."""
-        self._pause = _Pause(until=until, reason="paused by hand", by_hand=True, volley=self._pause.volley)
+        """Pauses the scope by hand until the moment `until` (infinite: until `resume`); no cooldown is made shorter."""
+        self._held_until = until
         self._settle_path()
 
     def resume(self, now: float) -> float | None:
-        """Ends a pause at once, without a ramp; returns how long it would still have lasted."""
-        left = self._pause.until - now if self._pause.until > now else None
-        self._pause.until = -inf
-        self._ramp, self._probing, self._probe_out = None, False, False
+        """Ends all pauses at once, without a ramp; returns how long they would still have lasted."""
+        until = max(self._pause.until, self._held_until)
+        self._pause.until = self._held_until = -inf
+        self._ramp, self._probing, self._probe_at = None, False, None
         self._settle_path()
-        return left
+        return until - now if until > now else None
 
     def _end_pause(self, now: float) -> None:
         pause = self._pause
-        if not pause.by_hand:
-            paced = [told.limit for told in self._told if told.limit.period]
-            if paced:
-                shortest = min(paced, key=lambda limit: limit.period)
-                self._ramp = _Ramp(pause.until, min(shortest.period, _RAMP_LONGEST), max(limit.rate for limit in paced))
+        paced = [told.limit for told in self._told if told.limit.period]
+        length = min(min((limit.period for limit in paced), default=1.0), _RAMP_LONGEST)
+        if paced:
+            rate = max(limit.rate for limit in paced) * self._tight.scale
+        else:
+            # Nobody told a rate: that of what was served before the pause.
+            rate = max(self._served / max(pause.volley - self._served_since, length), 10 / length)
+        self._ramp = _Ramp(pause.until, length, rate)
         pause.until = -inf
         self._served, self._served_since = 0.0, now
         self._settle_path()
 
-    def cool(self, now: float, departed: float, wait: float | None, reason: str) -> bool:
+    def cool(self, now: float, departed: float, wait: float | None, reason: str, probe: bool = True) -> bool:
         """Pauses the whole scope after a refusal of a request that departed at `departed`.
 
-        wait: seconds asked by the server; None: it named none, then a single request probes, the pauses doubling.
-        Returns whether this refusal began a pause or made it longer; one that departed before the pause began
-        adds nothing but a later end.
+        wait: seconds asked by the server; None: it named none, then the pauses double and, with `probe`, a single
+        request goes when one is over. Returns whether this refusal began a pause or made it longer; one that
+        departed before the pause began adds nothing but a later end.
         """
         pause = self._pause
         same_volley = departed <= pause.volley
         if not same_volley:
             pause.streak += 1
         if wait is None or wait <= 0.0:
+            if same_volley:
+                return False
             first = _FIRST_PROBE if wait is None else _ZERO_WAIT
-            wait = min(_LAST_PROBE, first * 2.0 ** min(pause.streak - 1, 10)) if not same_volley else 0.0
-            if wait:
-                self._probing, self._probe_out = True, False
+            wait = min(_LAST_PROBE, first * 2.0 ** min(pause.streak - 1, 10))
+            if probe:
+                self._probing, self._probe_at = True, None
         else:
             # Positive jitter only, so that those who were told the same moment do not meet there.
             wait += min(0.02 * wait, 0.010)
+        if not same_volley:
+            pause.volley = now
         until = now + wait
-        if until <= pause.until or (same_volley and wait == 0.0):
+        if until <= pause.until:
             return False
-        began = not same_volley
-        if began:
-            self._learn_rate(now, until)
-            pause.volley, pause.began = now, now
-        pause.until, pause.reason, pause.by_hand = until, reason, False
+        pause.until, pause.reason = until, reason
         self._ramp = None
         self._settle_path()
-        return began
+        return not same_volley
 
     @property
     def cooling(self) -> tuple[float, str] | None:
@@ -459,217 +493,257 @@ class Ledger:
 
     # ---- learning -------------------------------------------------------------------------------
 
-    def learn(self, now: float, departed: float, cost: Cost, signal: Signal) -> Learned:
+    def learn(self, now: float, departed: float, cost: Cost, signal: Signal, status: int | None = None) -> Learned:
         """Takes in what one answer said; `departed` is the moment its request was written."""
-        weight = cost if isinstance(cost, int | float) else 1.0
-        for told in self._told:
-            if told.meter is not None:
-                told.meter.add(departed, weight)
         if signal.refused:
-            return self._learn_refusal(now, departed, signal)
+            return self._learn_refusal(now, departed, signal, status)
         self._last_served = now
-        self._probing, self._probe_out = False, False
-        if departed > self._pause.volley:
-            self._pause.streak = 0
-            self._served += weight
+        pause = self._pause
+        if departed > pause.volley:
+            # One from before the pause says nothing about how things stand now.
+            pause.streak = 0
+            self._probing, self._probe_at = False, None
+        if departed >= self._served_since:
+            self._served += self._weigh("requests", cost)
         learned = before = None
         remaining = None
         if signal.limits:
             learned, before = self._heed(now, departed, signal)
             remaining = _tightest(signal.limits)
-        wait = 0.0
+        wait, began = 0.0, False
         if signal.retry_after:
             # Binding although served (a backoff wish): pause, but nothing was refused.
-            self._pause.until = max(self._pause.until, now + signal.retry_after)
-            self._pause.reason, self._pause.began = "asked by the server", now
             wait = signal.retry_after
-        if self._scale < 1.0 or not self._credit:
-            self._recover(now)
-        self._settle_path()
+            if now + wait > pause.until:
+                began = departed > pause.volley
+                pause.until, pause.reason = now + wait, "asked by the server"
+                pause.volley = now if began else pause.volley
+                self._ramp = None
+        self._recover(now)
+        if self.only is None or wait or self._led:
+            self._settle_path()
         if not (wait or learned or remaining is not None):
             return _NOTHING
-        return Learned(wait, now + wait + self.offset, began=bool(wait), remaining=remaining, learned=learned, before=before)
+        return Learned(wait, now + wait + self.offset, began=began, remaining=remaining, learned=learned, before=before)
 
-    def _learn_refusal(self, now: float, departed: float, signal: Signal) -> Learned:
+    def _learn_refusal(self, now: float, departed: float, signal: Signal, status: int | None) -> Learned:
         others_served = self._last_served >= departed
+        first = departed > self._pause.volley
+        mismatch = None
         if signal.concurrency:
-            mismatch = self._fewer_at_once()
-            began = self.cool(now, departed, signal.retry_after or 0.0, "too many at once")
+            if first:
+                mismatch = self._fewer_at_once(now)
+            began = self.cool(now, departed, signal.retry_after or 0.0, "too many at once", probe=False)
         else:
-            first = departed > self._pause.volley
-            mismatch = self._tighten(now) if first else None
             began = self.cool(now, departed, signal.retry_after, "refused by the server")
+            # A 5xx wishes a pause; only a quota that is used up proves more than that.
+            proof = status is None or status < 500 or any(quota.remaining == 0 for quota in signal.limits)
+            if first and proof:
+                mismatch = self._tighten(now, max(self._pause.until, now))
         if signal.limits:
             self._heed(now, departed, signal)
         wait = max(0.0, self._pause.until - now)
         return Learned(wait, now + wait + self.offset, began, others_served, _tightest(signal.limits), mismatch)
 
-    def _tighten(self, now: float) -> str | None:
-        paced = [told.limit for told in self._told if told.limit.period]
-        if not paced:
+    def _tighten(self, now: float, until: float) -> str | None:
+        """The limits were found too wide; what was done about it, where they were told."""
+        if not any(told.limit.period for told in self._told) or self._tight.ceiling == inf:
+            self._guess(now, until)
             return None
-        period = min(limit.period for limit in paced)
-        if now - self._decreased_at < min(period, _RAMP_LONGEST):
-            return None
-        self._decreased_at = self._recovered_at = now
-        self._guard_factor = min(self._guard_factor * 2, 16.0)
-        if self._credit:
-            self._credit = False
-            action = "one permit less a period, no bursts"
-        else:
-            self._scale = max(_LEAST_SCALE, self._scale * _DECREASE)
-            action = f"rate lowered to {self._scale:.0%}"
-        self._reschedule()
+        action = self._tight.refused(now, self._period())
+        if action is not None:
+            self._reschedule()
         return action
 
-    def _fewer_at_once(self) -> str | None:
-        """A refusal for too many at once: a ceiling just below what was in flight."""
-        ceiling = max(1, int(max(self.in_flight, 1) * _DECREASE))
-        for told in self._told:
-            if told.limit.shape == "concurrent":
-                if ceiling < told.limit.quota:
-                    told.limit = Limit(ceiling, shape="concurrent")
-                    told.schedule = self._schedule(told.limit)
-                    self._settle_path()
-                return f"at most {ceiling} at once"
-        limit = Limit(ceiling, shape="concurrent")
-        schedule = self._schedule(limit)
-        state = schedule.start(0.0, self.offset)
-        state.in_flight = float(self.in_flight)
-        self._told.append(_Told(limit, schedule, state, told=False))
+    def _fewer_at_once(self, now: float) -> str:
+        """A refusal for too many at once: a ceiling below what was in flight, once for a whole volley."""
+        self._fewer_at = now
+        ceiling = max(1, int(max(self.in_flight, 1) * _FEWER))
+        entry = next((told for told in self._told if not told.limit.period), None)
+        if entry is None:
+            limit = Limit(ceiling, shape="concurrent")
+            schedule = self._schedule(limit)
+            entry = _Told(limit, schedule, schedule.start(now, self.offset), told=False, since=now)
+            entry.state.in_flight = float(self.in_flight)
+            self._told.append(entry)
+        elif ceiling < entry.limit.quota:
+            if entry.told and entry.full is None:
+                entry.full = entry.limit
+            self._change(entry, Limit(ceiling, shape="concurrent"))
         self._settle_path()
-        return f"at most {ceiling} at once"
+        return f"at most {entry.limit.quota:g} at once"
+
+    def _change(self, entry: _Told, limit: Limit) -> None:
+        entry.limit = limit
+        entry.schedule = self._schedule(limit)
 
     def _recover(self, now: float) -> None:
-        """Clean periods give back what refusals took: a twentieth a period, then, much later, the bursts."""
-        period = max(min((told.limit.period for told in self._told if told.limit.period), default=1.0), 0.1)
-        if now - self._recovered_at < period:
-            return
-        if self._scale < 1.0:
-            self._recovered_at = now
-            self._scale = min(1.0, self._scale + _INCREASE)
+        """Clean periods give back what refusals took; see `Tightening`. Places in flight come back one by one."""
+        if self._tight.clean(now, self._period()):
             self._reschedule()
-        elif now - self._decreased_at > _MEMORY * period:
-            self._recovered_at = now
-            self._credit, self._guard_factor = True, 1.0
-            self._reschedule()
-
-    def _learn_rate(self, now: float, until: float) -> None:
-        """With no limit told, the rate that one cycle of serving and pausing came to is the rate to keep."""
-        if any(told.told and told.limit.period for told in self._told) or self._led:
-            return
-        cycle = until - self._served_since
-        if self._served < 2 or cycle <= 0:
-            kept = [told for told in self._told if told.limit.period]
-            if kept:
-                rate = kept[0].limit.quota * _DECREASE
+        if self._fewer_at > -inf and now - self._fewer_at > _MORE_AFTER:
+            self._fewer_at = now
+            entry = next(told for told in self._told if not told.limit.period)
+            more = entry.limit.quota + 1
+            if entry.full is not None and more >= entry.full.quota:
+                self._change(entry, entry.full)
+                entry.full, self._fewer_at = None, -inf
             else:
-                return
-        else:
-            rate = self._served / cycle
-        concurrent = [told.limit for told in self._told if not told.limit.period]
-        learned = Limit(max(round(rate, 3), 0.02) if rate < 1 else round(rate, 2), 1.0)
-        if learned.quota < 1:
-            learned = Limit(1, min(round(1 / learned.quota, 3), 86400.0))
-        self._install([*concurrent, learned], now, told=False)
-        self._credit = False
-        self._reschedule()
+                self._change(entry, Limit(more, shape="concurrent"))
+            self._settle_path()
+
+    def _ran_dry(self, now: float, until: float) -> None:
+        """A quota known from headers alone is used up until the moment `until`."""
+        if until - self._served_since <= _LONGEST_CYCLE:
+            self._guess(now, until)
+        self._served, self._served_since = 0.0, until
+
+    def _guess(self, now: float, until: float) -> None:
+        """With no limit told, the rate that one cycle of serving and waiting came to is the rate to keep."""
+        cycle = until - self._served_since
+        rate = self._served / cycle if self._served >= 2 and cycle > 0 else None
+        guessed = next((told.limit for told in self._told if told.limit.period), None)
+        if guessed is not None and self._tight.ceiling == inf:
+            if self._tight.refused(now, min(cycle, 1.0), rate and rate / guessed.rate) is not None:
+                self._reschedule()
+        elif guessed is None and rate is not None:
+            self._cycle = min(max(cycle, 1.0), _LONGEST_CYCLE)
+            self._tight = Tightening(inf, now=until)
+            kept = list(self._told)
+            limit = Limit(max(float(f"{rate:.3g}"), 0.001), 1.0)
+            self._install([limit], now, told=False)
+            self._told += kept
+            self._note_limits()
 
     def _heed(self, now: float, departed: float, signal: Signal) -> tuple[str | None, str | None]:
         """Quotas in headers: led by them where none was told; else only lowered, for use that is not ours."""
-        told = [entry for entry in self._told if entry.told and entry.limit.period]
+        told = self._is_told()
+        more = signal.dialect == "ietf"
         news: tuple[str | None, str | None] = (None, None)
-        for quota in signal.limits[:8]:
-            if quota.unit not in (None, "requests") and quota.unit not in self._units:
+        for quota in _strictest(signal.limits[:_MOST_LED]):
+            unit = quota.unit or "requests"
+            if unit != "requests" and unit not in self._units:
                 continue
             if not told and quota.limit and quota.window and quota.window >= 0.001:
-                news = self._adopt(now, quota) or news
+                news = self._adopt(now, quota, unit) or news
+            elif not told:
+                self._lead(now, departed, quota, unit, more)
                 continue
-            if quota.remaining is None:
-                continue
-            more = signal.dialect == "ietf"
-            if not told:
-                self._lead(now, departed, quota, more)
-            else:
-                news = self._compare(now, departed, quota, told, more) or news
+            if quota.limit is not None:
+                news = self._compare(now, departed, quota, unit, more) or news
         return news
 
-    def _adopt(self, now: float, quota: Quota) -> tuple[str, str | None] | None:
+    def _adopt(self, now: float, quota: Quota, unit: str) -> tuple[str, str | None] | None:
         """A quota whose period the server names is a limit like one that was told."""
         assert quota.limit is not None and quota.window is not None  # noqa: PT018, S101
         window = min(quota.window, 366 * 86400.0)
-        known = next((entry for entry in self._told if entry.limit.period == window), None)
-        if known is not None and known.limit.quota == quota.limit:
-            return None
-        limit = Limit(max(quota.limit, 1), window, unit=quota.unit or "requests")
-        others = [entry.limit for entry in self._told if entry is not known and (entry.limit.period or entry.told)]
-        self._install([*others, limit], now, told=False)
+        limit = Limit(max(quota.limit, 1), window, unit=unit)
+        if self._tight.ceiling == inf:
+            # What was guessed gives way to what is known.
+            self._tight = Tightening()
+            self._told = [entry for entry in self._told if not entry.limit.period]
+        known = next((entry for entry in self._told if entry.limit.period == window and entry.limit.unit == unit), None)
+        if known is not None:
+            if known.limit == limit:
+                return None
+            before = str(known.limit)
+            self._change(known, limit)
+            self._note_limits()
+            return str(limit), before
+        schedule = self._schedule(limit)
+        entry = _Told(limit, schedule, schedule.start(now, self.offset), told=False, meter=Meter(window), since=now)
+        self._told.append(entry)
+        # What went before we knew, ours or others', has been spent already, and so is what is under way.
         used = (quota.limit - quota.remaining) if quota.remaining is not None else 0.0
-        entry = self._told[-1]
-        if known is None and used > 0:
-            # What went before we knew, ours or others', has been spent already.
-            entry.schedule.commit(entry.state, now, min(used, limit.quota))
-        return str(limit), str(known.limit) if known else None
+        used = min(used + (self.in_flight if unit == "requests" else 0), limit.quota)
+        if used > 0:
+            schedule.spend(entry.state, now, used)
+        self._note_limits()
+        return str(limit), None
 
-    def _lead(self, now: float, departed: float, quota: Quota, more: bool) -> None:
+    def _lead(self, now: float, departed: float, quota: Quota, unit: str, more: bool) -> None:
         if quota.reset_after is None or quota.remaining is None:
             return
         name = quota.name or f"{quota.limit}"
         led = self._led.get(name)
-        if led is None and len(self._led) >= 8:
+        if led is None and len(self._led) >= _MOST_LED:
             return
         if led is not None and departed < led.heard_at:
             return
         budget = quota.remaining - max(0, self.in_flight - 1)
-        self._led[name] = _Led(quota.limit, budget, now + quota.reset_after, departed, more)
+        self._led[name] = _Led(quota.limit, budget, now + quota.reset_after, departed, more, unit)
+        self._settle_path()
 
     def _compare(
-        self, now: float, departed: float, quota: Quota, told: list[_Told], more: bool
+        self, now: float, departed: float, quota: Quota, unit: str, more: bool
     ) -> tuple[str, str | None] | None:
-        """A told limit's schedule wins while the server's count agrees with ours."""
-        for entry in told:
-            same_period = quota.window is not None and abs(quota.window - entry.limit.period) <= 0.05 * entry.limit.period
-            if same_period and quota.limit is not None and 1 <= quota.limit < entry.limit.quota:
-                before = str(entry.limit)
-                lowered = Limit(
-                    quota.limit, entry.limit.period, entry.limit.shape, entry.limit.unit,
-                    min(entry.limit.burst, quota.limit) if entry.limit.burst is not None else None, entry.limit.zone,
-                )  # fmt: skip
-                entry.limit = lowered
-                self._reschedule()
-                return str(lowered), before
-            if quota.limit is None or abs(quota.limit - entry.limit.quota) > 1 or entry.meter is None:
-                continue
-            ours = entry.meter.total(now) + self.in_flight
-            used = quota.limit - (quota.remaining or 0.0)
-            if used > ours + _FOREIGN_SLACK + 0.05 * quota.limit and quota.reset_after is not None:
-                self._lead(now, departed, quota, more)
-            elif quota.remaining and self._led:
-                self._led.pop(quota.name or f"{quota.limit}", None)
-        return None
+        """A limit's own schedule wins while the server's count agrees with ours."""
+        assert quota.limit is not None  # noqa: S101 - the caller has looked
+        entries = [entry for entry in self._told if entry.limit.period and entry.limit.unit == unit]
+        same = [entry for entry in entries if abs(quota.limit - (entry.full or entry.limit).quota) <= 1]
+        if not same:
+            # Another number for a period, or under a name, that is one of ours: the server has changed its limit.
+            same = [
+                entry
+                for entry in entries
+                if (quota.window is not None and abs(quota.window - entry.limit.period) <= 0.05 * entry.limit.period)
+                or (quota.window is None and entry.heard == (quota.name or ""))
+            ]
+        news = None
+        for entry in same[:1]:
+            full = entry.full or entry.limit
+            if quota.limit >= full.quota - 1:
+                entry.heard = quota.name or ""
+            lowered = full if quota.limit >= full.quota - 1 else _with_quota(full, max(1.0, quota.limit))
+            if entry.told and lowered != entry.limit:
+                news = str(lowered), str(entry.limit)
+                entry.full = full if lowered != full else None
+                self._change(entry, lowered)
+                self._settle_path()
+            self._look_for_others(now, departed, quota, entry, more)
+        return news
+
+    def _look_for_others(self, now: float, departed: float, quota: Quota, entry: _Told, more: bool) -> None:
+        """Led by the server's count where it shows use that is not ours; else no longer."""
+        if quota.remaining is None or quota.limit is None or entry.meter is None:
+            return
+        depth = quota.limit if entry.limit.burst is None else min(quota.limit, entry.limit.burst)
+        spare = _FOREIGN_SLACK + 0.05 * quota.limit + self._unwritten
+        used = depth - quota.remaining
+        meter = entry.meter
+        if used > meter.since(departed - entry.limit.period, now) + spare and used > meter.most(departed, now) + spare:
+            self._lead(now, departed, quota, entry.limit.unit, more)
+        elif quota.remaining and self._led and self._led.pop(quota.name or f"{quota.limit}", None) is not None:
+            self._settle_path()
 
     # ---- how things stand -----------------------------------------------------------------------
 
     def look(self, now: float, waiting: int, next_at: float | None) -> ScopeState:
         """The scope as it stands at `now`."""
-        paused = self._pause.until > now
+        pause, by_hand = self._pause, self._held_until >= self._pause.until
+        until = self._held_until if by_hand else pause.until
         return ScopeState(
             limits=tuple(
-                LimitState(told.limit, told.schedule.left(told.state, now), self._scale, told.told) for told in self._told
+                LimitState(told.limit, told.schedule.left(told.state, now), self._tight.scale, told.told)
+                for told in self._told
             ),
             waiting=waiting,
             next_at=next_at + self.offset if next_at is not None else None,
             in_flight=self.in_flight,
-            paused_until=self._pause.until + self.offset if paused else None,
-            paused_for=self._pause.reason if paused else None,
+            paused_until=until + self.offset if until > now else None,
+            paused_for=("paused by hand" if by_hand else pause.reason) if until > now else None,
         )
 
     def export(self, now: float) -> dict[str, Any]:
         """What a later run must know to have no credit that this one has spent: plain numbers, epoch seconds."""
         saved: dict[str, Any] = {
-            "limits": [[str(told.limit), told.schedule.export(told.state, self.offset)] for told in self._told if told.told]
+            "limits": [
+                [str(told.full or told.limit), told.schedule.export(told.state, self.offset)]
+                for told in self._told
+                if told.told
+            ]
         }
-        if now < self._pause.until < inf and not self._pause.by_hand:
+        if now < self._pause.until < inf:
             saved["cool"] = self._pause.until + self.offset
         return saved
 
@@ -685,14 +759,11 @@ class Ledger:
             self._pause.until, self._pause.reason = float(cool) - self.offset, "refused by the server before"
             self._settle_path()
 
-
     def charge(self, permits: float, at: float) -> None:
         """Books permits that are known to have gone, all counted as gone at the moment `at`."""
         for told in self._told:
             if told.limit.period:
-                whole = min(int(permits), int(told.limit.quota) + 1)
-                for _ in range(whole):
-                    told.schedule.commit(told.state, at, 1)
+                told.schedule.spend(told.state, at, min(permits, told.limit.quota + 1))
 
 
 _NOTHING: Final = Learned()
@@ -706,3 +777,20 @@ def _akin(one: Limit, other: Limit) -> bool:
 def _tightest(quotas: Sequence[Quota]) -> float | None:
     left = [quota.remaining for quota in quotas if quota.remaining is not None]
     return min(left) if left else None
+
+
+def _strictest(quotas: Sequence[Quota]) -> list[Quota]:
+    """Without those that another one of the same period and unit, with a lower limit, makes idle."""
+    kept: dict[tuple[object, ...], Quota] = {}
+    for index, quota in enumerate(quotas):
+        stated = quota.window and quota.limit
+        key = (quota.window, quota.unit) if stated else (index,)
+        other = kept.get(key)
+        if other is None or (quota.limit or inf) < (other.limit or inf):
+            kept[key] = quota
+    return list(kept.values())
+
+
+def _with_quota(limit: Limit, quota: float) -> Limit:
+    burst = None if limit.burst is None else min(limit.burst, quota)
+    return replace(limit, quota=quota, burst=burst)

@@ -45,6 +45,14 @@ class Schedule(Protocol[S]):
         """A permit was never used: gives back what can be given back without harm."""
         ...
 
+    def refund(self, state: S, at: float, cost: float, pending: bool = False) -> None:
+        """A permit that was used at `at` cost so much less than was booked for it (`pending`: it is yet to be written)."""
+        self.cancel(state, at, cost, pending)
+
+    def spend(self, state: S, at: float, count: float) -> None:
+        """Books `count` permits of one each that are known to have gone by the moment `at`."""
+        self.commit(state, at, count)
+
     def release(self, state: S, cost: float) -> None:
         """The exchange behind a permit ended (only a number in flight cares)."""
         ...

@@ -153,6 +153,22 @@ class Steady(Schedule[SteadyState]):
         if state.log is not None:
             self._sliding.cancel(state.log, granted, cost, pending)
 
+    def refund(self, state: SteadyState, at: float, cost: float, pending: bool = False) -> None:
+        # The next slot moves up by what was not used: the server has not seen it, whoever followed meanwhile.
+        state.tat -= self.interval * cost
+        if state.log is not None:
+            self._sliding.cancel(state.log, at, cost, pending)
+
+    def spend(self, state: SteadyState, at: float, count: float) -> None:
+        # Of permits of one each no log is needed: the credit and the schedule say it all.
+        if at - state.last > self.idle:
+            state.credit, state.credit_until = self.whole, at + self.period
+        state.credit = max(0.0, state.credit - count)
+        state.tat = max(state.tat, at) + self.interval * count
+        state.last = max(state.last, at)
+        if state.log is not None:
+            self._sliding.commit(state.log, at, count)
+
     def release(self, state: SteadyState, cost: float) -> None:
         pass
 

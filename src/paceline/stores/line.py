@@ -94,7 +94,7 @@ class Permit:
         """The cost is known now: charges or gives back the difference to what was reserved."""
         line = self._line
         with line.lock:
-            line.ledger.adjust(line.now(), self.cost, actual)
+            line.ledger.adjust(line.now(), self.at, self.wrote, self._tracked, self.cost, actual)
             self.cost = actual
         line.dispatch()
 
@@ -416,8 +416,8 @@ class Line:
         with self.lock:
             self._retries_left += self._retry_share
             now = self._tick()
-            departed = permit.wrote if permit.wrote is not None else permit.at
-            learned = self.ledger.learn(now, departed, permit.cost, signal)
+            # By the grant, not by the write: what was granted before a pause belongs to what began it.
+            learned = self.ledger.learn(now, permit.at, permit.cost, signal, status)
             if learned.began:
                 self._pause_began = now
                 reason = f"{self.ledger.cooling[1] if self.ledger.cooling else 'refused'} (status {status})"
