@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from ..effects import Permit
     from ..events import Sink
     from ..ledger import Cost
+    from ..outcome import Outcome
     from ..stores.line import Line
     from .sender import Sender
 
@@ -89,27 +90,32 @@ class _Lane:
 
 
 class _Ride:
-    """One request on its way; to the driver it is the scope, and what sends.
+    """One request on its way; to the driver it is the scope, and what sends. When it has ended, the same task takes
+    the next request that may leave.
 
-    permit: granted and not yet taken up. sending: it holds a place in flight.
+    permit: granted and not yet taken up. placed: it holds a place in flight, which it keeps until its answer is
+    recorded (a kill catches no more requests sent and not recorded than may be in flight) or it has to wait.
+    sending: it is on the wire. open: it has not ended.
     """
 
     __slots__ = (
         "attempts", "began", "body", "engine", "followed", "foreign", "headers", "item", "lane", "learn", "may_retry",
-        "method", "permit", "sending", "task", "url", "version", "waited",
+        "method", "open", "permit", "placed", "sending", "url", "version", "waited",
     )  # fmt: skip
 
     def __init__(self, engine: Engine, lane: _Lane, item: Request, permit: Permit) -> None:
         self.engine = engine
+        self.version = -1
+        self.begin(lane, item, permit)
+
+    def begin(self, lane: _Lane, item: Request, permit: Permit) -> None:
         self.item = item
         self.method, self.url, self.headers, self.body = item.method, item.url, item.headers, item.body
         self.permit: Permit | None = permit
-        self.sending = True
-        self.foreign = False
+        self.open = self.placed = True
+        self.sending = self.foreign = False
         self.followed = self.attempts = 0
         self.waited = 0.0
-        self.version = -1
-        self.task: asyncio.Task[None] | None = None
         self.enter(lane)
 
     def enter(self, lane: _Lane) -> None:
@@ -117,21 +123,35 @@ class _Ride:
         self.learn = lane.line.learn
         self.may_retry = lane.line.may_retry
 
+    def leave(self) -> None:
+        """Gives its place in flight to another, where it holds one."""
+        if self.placed:
+            self.placed = False
+            self.engine.give_place()
+
     async def acquire(self, cost: Cost, *, priority: int = 0, timeout: float | None = None) -> Permit:  # noqa: ARG002
         permit = self.permit
         if permit is None:
+            self.leave()
             if self.engine.draining:
                 raise asyncio.CancelledError
             permit = await self.engine.again(self.lane)
-            self.sending = True
+            self.placed = True
         self.permit = None
         tally = self.engine.tally
         if tally is not None and permit.waited > 0:
             tally.waited(self.lane.scope, permit.waited, permit.reason)
         return permit
 
+    async def sleep(self, seconds: float) -> None:
+        self.leave()
+        if self.engine.draining:
+            raise asyncio.CancelledError
+        await asyncio.sleep(seconds)
+
     async def send(self, effect: Send) -> Answer | Fault:
         engine, headers = self.engine, self.headers
+        self.sending = True
         try:
             if engine.bearer is not None and not self.foreign:
                 held = await engine.bearer.get()
@@ -140,7 +160,6 @@ class _Ride:
             reply = await engine.sender.send(self.method, self.url, headers, self.body, effect.permit, effect.left)
         finally:
             self.sending = False
-            engine.give_place()
         tally = engine.tally
         if tally is not None:
             status, error = (reply.status, None) if isinstance(reply, Answer) else (None, reply.kind)
@@ -148,40 +167,55 @@ class _Ride:
         return reply
 
     async def renew(self, _permit: Permit) -> bool:
+        self.leave()
         bearer = self.engine.bearer
         return bearer is not None and await bearer.renew(self.version)
 
     async def run(self) -> None:
-        engine, item = self.engine, self.item
-        self.began = time.perf_counter()
+        engine = self.engine
+        keyed = engine.policy.retry.keyed
+        refresh = None if engine.bearer is None else self.renew
         while True:
-            lane = self.lane
-            keyed = self.method not in _NEVER_KEYED and engine.policy.retry.keyed(self.headers)
-            outcome = await adrive(
-                exchange(Call(self.method, self.url, item.cost, 0, True, keyed), lane.rules, time.time()),
-                self,
-                self.send,
-                emit=engine.events,
-                refresh=None if engine.bearer is None else self.renew,
-            )
-            self.attempts += outcome.attempts
-            self.waited += outcome.waited
-            answer, error = outcome.answer, outcome.error
-            if isinstance(error, RetryLater):
-                engine.put_lane_off(lane, error)
-                engine.put_off += 1
-                return None
-            if error is None and answer is not None and answer.status in _REDIRECTS and engine.redirects:
-                target = _next_hop(self, answer)
-                if target is not None:
-                    self.followed += 1
-                    if self.followed > engine.redirects:
-                        why = f"redirects: more than {engine.redirects} in a row, the last to {mask_url(target.url)}"
-                        return self.end(answer, why)
-                    self.method, self.url, self.headers, self.body, self.foreign = target
-                    self.enter(engine.lane_of(self.url, self.headers))
-                    continue
-            return self.end(answer, None if error is None else str(error))
+            self.began = time.perf_counter()
+            while True:
+                method, headers = self.method, self.headers
+                call = Call(method, self.url, self.item.cost, 0, True, method not in _NEVER_KEYED and keyed(headers))
+                outcome = await adrive(
+                    exchange(call, self.lane.rules, time.time()),
+                    self,
+                    self.send,
+                    emit=engine.events,
+                    refresh=refresh,
+                    sleep=self.sleep,
+                )
+                if not self.redirected(outcome):
+                    break
+            if not engine.take_over(self):
+                return
+
+    def redirected(self, outcome: Outcome) -> bool:
+        """Takes in how an exchange ended: whether another one follows, at the place that a redirect names."""
+        engine = self.engine
+        self.attempts += outcome.attempts
+        self.waited += outcome.waited
+        answer, error = outcome.answer, outcome.error
+        if isinstance(error, RetryLater):
+            engine.put_lane_off(self.lane, error)
+            engine.put_off += 1
+            return False
+        if error is None and answer is not None and answer.status in _REDIRECTS and engine.redirects:
+            target = _next_hop(self, answer)
+            if target is not None:
+                self.followed += 1
+                if self.followed > engine.redirects:
+                    why = f"redirects: more than {engine.redirects} in a row, the last to {mask_url(target.url)}"
+                    self.end(answer, why)
+                    return False
+                self.method, self.url, self.headers, self.body, self.foreign = target
+                self.enter(engine.lane_of(self.url, self.headers))
+                return True
+        self.end(answer, None if error is None else str(error))
+        return False
 
     def end(self, answer: Answer | None, error: str | None) -> None:
         elapsed = max(0.0, time.perf_counter() - self.began)
@@ -304,7 +338,7 @@ class Engine:
         for lane in self._lanes.values():
             self._empty(lane)
         for task, ride in list(self._rides.items()):
-            if not ride.sending:
+            if not ride.sending and ride.permit is None:
                 task.cancel()
         self._wake()
 
@@ -421,7 +455,7 @@ class Engine:
             return
         assert self._loop is not None
         ride = _Ride(self, lane, entry, permit)
-        ride.task = task = self._loop.create_task(ride.run())
+        task = self._loop.create_task(ride.run())
         self._rides[task] = ride
         task.add_done_callback(self._ended)
 
@@ -457,13 +491,44 @@ class Engine:
             lane.hungry = False
             self._pump(lane)
 
+    def take_over(self, ride: _Ride) -> bool:
+        """A request has ended: whether its task goes on with the next one, which takes over its place."""
+        self._close(ride.item)
+        ride.open = False
+        if self._hungry and ride.placed and not self.draining:
+            # Scopes that wait for a place take turns.
+            lane = self._hungry.popleft()
+            lane.hungry = False
+            entry = lane.queue[0] if lane.queue and lane.asking is None else None
+            if entry is not None and not isinstance(entry, asyncio.Future):
+                permit = self._try(lane, entry.cost)
+                if permit is not None:
+                    lane.queue.popleft()
+                    ride.begin(lane, entry, permit)
+                    if lane.queue:
+                        lane.hungry = True
+                        self._hungry.append(lane)
+                    return True
+            ride.placed = False
+            self.in_flight -= 1
+            self._pump(lane)
+        ride.leave()
+        return False
+
+    @staticmethod
+    def _try(lane: _Lane, cost: float) -> Permit | None:
+        try:
+            return lane.line.try_acquire(cost, True)
+        except PacelineError:
+            return None  # what can never be granted is sorted out where the lane is pumped
+
     def _ended(self, task: asyncio.Task[None]) -> None:
         ride = self._rides.pop(task)
         if ride.permit is not None:
             ride.permit.cancel()  # stopped before its first step
-        if ride.sending:
-            self.give_place()
-        self._close(ride.item)
+        ride.leave()
+        if ride.open:
+            self._close(ride.item)
         if not task.cancelled():
             error = task.exception()
             if error is not None and self._broken is None:
