@@ -4,5 +4,8 @@ from __future__ import annotations
 
 from hypothesis import settings
 
+# Read by the type checker, never run.
+collect_ignore = ["typing"]
+
 settings.register_profile("paceline", deadline=None, print_blob=True)
 settings.load_profile("paceline")
