@@ -122,16 +122,17 @@ class Client:
                     assert self.in_flight, f"held up for ever at {now}: {self.ledger.held_by}"
                 elif at < self._alarm:
                     self._alarm = at
-                    self.at(at + self.rng.uniform(0.0, self.tick), self._ring)
+                    self.at(at + self.rng.uniform(0.0, self.tick), lambda moment, alarm=at: self._ring(alarm, moment))
                 return
             self.in_flight += 1
             self.course.most_in_flight = max(self.course.most_in_flight, self.in_flight)
             item = self.todo.popleft()
             self.at(now + self.rng.uniform(0.0, self.late), lambda wrote, granted=now, item=item: self._write(item, granted, wrote))
 
-    def _ring(self, now: float) -> None:
-        self._alarm = inf
-        self._pump(now)
+    def _ring(self, alarm: float, now: float) -> None:
+        if alarm == self._alarm:  # else an earlier one was set since
+            self._alarm = inf
+            self._pump(now)
 
     def _write(self, item: int, granted: float, wrote: float) -> None:
         self.ledger.written(granted, wrote, 1)

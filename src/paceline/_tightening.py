@@ -3,7 +3,7 @@
 The first refusal inside a limit takes the bursts and one permit a period, later ones the rate: times 0.7, one decrease
 a period. The level that was refused is remembered: clean periods lead back to just below it, and there the rate
 stays for a while before it feels its way above, faster and faster. Refused there again, it stays longer, so that
-a limit that is simply lower than told costs a refusal in a hundred periods, while one that was lowered for a moment
+a limit that is simply lower than told costs a refusal in fifty periods, while one that was lowered for a moment
 is soon taken up again.
 """
 
@@ -20,9 +20,12 @@ _FEELER: Final = 0.01  # above it, the n-th clean period adds n times as much
 _PLATEAU: Final = 0.95  # of the level last refused
 _NEAR: Final = 0.85  # refused at this share of the level known or more: it was the same limit
 _STEP_BACK: Final = 0.93
+_QUICK: Final = 5.0  # periods: refused again sooner, it is not just above what is allowed
+_HALF: Final = 0.5
 _LEAST: Final = 0.02
 _MOST: Final = 1e6
-_STAY: Final = 20  # clean periods on the plateau; doubles to _MEMORY when refused there again
+_STAY: Final = 20  # clean periods on the plateau; doubles when refused there again
+_LONGEST_STAY: Final = 50
 _MEMORY: Final = 100  # clean periods after which a refusal is forgotten
 _LONGEST: Final = 10.0  # seconds between two decreases, at most
 _WIDEST: Final = 16.0
@@ -59,7 +62,8 @@ class Tightening:
 
         reached: the scale that was served lately, pauses included, where the limit itself is a guess.
         """
-        if now - self._decreased_at < min(period, _LONGEST):
+        since = now - self._decreased_at
+        if since < min(period, _LONGEST):
             return None
         self._decreased_at = self._turned_at = now
         self._clean = 0
@@ -68,16 +72,17 @@ class Tightening:
             self.credit = False
             return "one permit less a period, no bursts"
         tested = self.scale
-        if tested >= _NEAR * self._level:
-            self._stay = min(2 * self._stay, _MEMORY)
+        if tested >= _NEAR * self._level and since > _QUICK * period:
+            self._stay = min(2 * self._stay, _LONGEST_STAY)
             self.scale = _STEP_BACK * min(tested, self._level)
         else:
             self._stay = _STAY
             self.scale = _DECREASE * tested
-        if reached is not None:
-            self.scale = min(reached, _PLATEAU * tested)
-        self.scale = max(_LEAST, self.scale)
         self._level = tested
+        if reached is not None:
+            # One cycle may have been a short one, or a lucky one: it is believed within bounds.
+            self.scale = min(max(reached, _HALF * tested), _PLATEAU * tested)
+        self.scale = max(_LEAST, self.scale)
         return f"rate lowered to {self.scale:.0%}"
 
     def clean(self, now: float, period: float) -> bool:
@@ -97,12 +102,12 @@ class Tightening:
         if self._level == inf and self.ceiling == inf:
             # A guess that nobody has refused yet.
             self._clean += 1
-            step = _INCREASE * self._clean
+            step = _INCREASE * self._clean * max(1.0, self.scale)
         elif self.scale < plateau:
-            step = min(_INCREASE, plateau - self.scale)
+            step = min(_INCREASE * max(1.0, self.scale), plateau - self.scale)
         else:
             self._clean += 1
-            step = _FEELER * max(0, self._clean - self._stay)
+            step = _FEELER * max(0, self._clean - self._stay) * max(1.0, self.scale)
             if self._clean > _MEMORY:
                 self._level, self._stay = inf, _STAY
         if step <= 0:

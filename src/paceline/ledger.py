@@ -40,6 +40,9 @@ _RAMP_LONGEST: Final = 10.0  # seconds from a tenth of the rate to all of it, at
 _FEWER: Final = 0.7  # of the number in flight, after a refusal for too many at once
 _MORE_AFTER: Final = 5.0  # seconds without such a refusal after which one more may go at once
 _LONGEST_CYCLE: Final = 60.0  # quotas that are used up and come back within it are better paced than used in bursts
+_WISH_KEPT: Final = 60.0
+_GROWN: Final = 5.0  # cycles after which the average rate says too little, because it has grown meanwhile
+_STEP_BACK: Final = 0.9
 _FOREIGN_SLACK: Final = 2.0  # permits by which the server's count may differ from ours
 _MOST_LED: Final = 8
 
@@ -165,6 +168,7 @@ class Ledger:
         self._tight = Tightening()
         self._cycle = 1.0  # seconds that a guessed rate was measured over
         self._fewer_at = -inf
+        self._wished_at = -inf
         self._told: list[_Told] = []
         self.only: Schedule[Any] | None = None
         self.only_state: Any = None
@@ -348,7 +352,6 @@ class Ledger:
                 tenth = 1.0 if led.more or not led.limit else max(1.0, led.limit // 10)
                 led.budget = max(tenth - self.in_flight, 0.0)
                 led.reset_at = inf
-                self._served, self._served_since = 0.0, now
             weight = self._weigh(led.unit, cost)
             if led.budget < min(weight, led.limit or weight):
                 if led.reset_at == inf and not self.in_flight:
@@ -474,6 +477,11 @@ class Ledger:
             if probe:
                 self._probing, self._probe_at = True, None
         else:
+            if pause.streak > 1 and not same_volley:
+                # Sat out and refused all the same: the server asks for less than it means.
+                wait = max(wait, min(_LAST_PROBE, wait * 2.0 ** min(pause.streak - 1, 10)))
+                if probe:
+                    self._probing, self._probe_at = True, None
             # Positive jitter only, so that those who were told the same moment do not meet there.
             wait += min(0.02 * wait, 0.010)
         if not same_volley:
@@ -538,7 +546,12 @@ class Ledger:
             began = self.cool(now, departed, signal.retry_after, "refused by the server")
             # A 5xx wishes a pause; only a quota that is used up proves more than that.
             proof = status is None or status < 500 or any(quota.remaining == 0 for quota in signal.limits)
-            if first and proof:
+            if first and not proof:
+                # Nobody told a limit and it wishes so again and again: then a rate is meant after all.
+                proof = not self._is_told() and now - self._wished_at < _WISH_KEPT
+                self._wished_at = now
+            # A pause that was sat out and did not help is no sign of too high a rate.
+            if first and proof and self._pause.streak == 1:
                 mismatch = self._tighten(now, max(self._pause.until, now))
         if signal.limits:
             self._heed(now, departed, signal)
@@ -597,6 +610,8 @@ class Ledger:
         if until - self._served_since <= _LONGEST_CYCLE:
             self._guess(now, until)
         self._served, self._served_since = 0.0, until
+        # What is under way may still be refused: for the same reason, and no other rate.
+        self._pause.volley = now
 
     def _guess(self, now: float, until: float) -> None:
         """With no limit told, the rate that one cycle of serving and waiting came to is the rate to keep."""
@@ -604,7 +619,10 @@ class Ledger:
         rate = self._served / cycle if self._served >= 2 and cycle > 0 else None
         guessed = next((told.limit for told in self._told if told.limit.period), None)
         if guessed is not None and self._tight.ceiling == inf:
-            if self._tight.refused(now, min(cycle, 1.0), rate and rate / guessed.rate) is not None:
+            reached = None if rate is None else rate / guessed.rate
+            if reached is not None and cycle > _GROWN * self._cycle:
+                reached = max(reached, _STEP_BACK * self._tight.scale)
+            if self._tight.refused(now, min(cycle, 1.0), reached) is not None:
                 self._reschedule()
         elif guessed is None and rate is not None:
             self._cycle = min(max(cycle, 1.0), _LONGEST_CYCLE)
