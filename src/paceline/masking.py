@@ -61,6 +61,13 @@ _KNOWN_TOKENS: Final = re.compile(
 )
 
 
+# Without one of these behind the "?" or "#" there is nothing to mask: nearly every URL ends here.
+_MAY_HIDE: Final = re.compile(
+    r"key|token|secret|pass|pwd|pw|sig|auth|credential|cookie|sess|jwt|bearer|otp|pin|hmac|code|sid|app_?id|[%@]",
+    re.IGNORECASE,
+)
+
+
 def is_secret_name(name: str) -> bool:
     """Whether a query field, header or setting of this name is likely to hold a credential.
 
@@ -96,6 +103,8 @@ def mask_url(url: object) -> str:
         return url
     if "@" in url:
         url = _mask_userinfo(url)
+    elif _MAY_HIDE.search(url, url.find("?") if "#" not in url else 0) is None:
+        return url
     rest, hash_mark, fragment = url.partition("#")
     path, mark, query = rest.partition("?")
     if mark:

@@ -200,7 +200,7 @@ class Batch:
         alarm = loop.call_later(self.deadline, self.engine.drain) if self.deadline is not None else None
         with self._signals(loop):
             try:
-                await self.engine.run(source.items(skip=output.done))
+                await self.engine.run(source.items(skip=output.done if len(output.done) else ()))
             except OutputError as error:
                 self._trouble = self._trouble or error
             finally:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
@@ -40,6 +41,7 @@ _HOSTS: Final = {host: d for d in DIALECTS.values() for host in d.hosts}
 
 # What is known of a name or host is kept; both caches are bounded, since servers choose names and users hosts.
 _names: dict[Any, Field | None] = {}
+_AUTHORITY: Final = re.compile(r"[^/?#]*")
 _hosts: dict[str, Dialect | None] = {}
 
 
@@ -183,12 +185,7 @@ def find_dialect(url: str) -> Dialect | None:
     >>> find_dialect("https://api.github.com/user").name
     'github'
     """
-    start = url.find("://") + 3
-    stop = len(url)
-    for mark in "/?#":
-        at = url.find(mark, start, stop)
-        stop = at if at >= 0 else stop
-    host = url[start:stop]
+    host = _AUTHORITY.match(url, url.find("://") + 3)[0]  # type: ignore[index] - it matches anything, even nothing
     try:
         return _hosts[host]
     except KeyError:
@@ -226,7 +223,8 @@ def needs_body(status: int, headers: Headers, *, url: str | None = None, dialect
     else:
         wanted = url is not None and "graphql" in url
         pairs = headers.items() if hasattr(headers, "items") else headers
-        for name, value in pairs:
+        known = _names.get
+        for name, value in [pair for pair in pairs if known(pair[0], _UNKNOWN) is not None]:
             field = _names.get(name, _UNKNOWN)
             field = _learn(name) if field is _UNKNOWN else field
             if field is not None and (field.dialect is not None or field.role in ("label", "reason")):
