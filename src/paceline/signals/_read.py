@@ -185,7 +185,8 @@ def find_dialect(url: str) -> Dialect | None:
     >>> find_dialect("https://api.github.com/user").name
     'github'
     """
-    host = _AUTHORITY.match(url, url.find("://") + 3)[0]  # type: ignore[index] - it matches anything, even nothing
+    authority = _AUTHORITY.match(url, url.find("://") + 3)
+    host = "" if authority is None else authority[0]
     try:
         return _hosts[host]
     except KeyError:
