@@ -23,7 +23,7 @@ from .spec import BadInput, Defaults, Request, read_spec, url_request
 from .urls import Unusable, shown
 
 if TYPE_CHECKING:
-    from .engine import _Lane
+    from .engine import _Lane, _Ride
 
 __all__ = ["Ended", "Flow", "Plan", "Taken", "Window", "Worker", "read_input"]
 
@@ -262,6 +262,12 @@ class Flow(Engine):
         self._kept += 1
         # Once more: all may have been taken meanwhile, by a thread that saw no place kept back.
         self._give_back()
+
+    def take_over(self, ride: _Ride) -> bool:
+        """A request has ended: whether its task goes on with the next one; not while too much waits to be taken."""
+        if self._heavy:
+            ride.leave()
+        return super().take_over(ride)
 
     def _give_back(self) -> None:
         while self._kept and not self._heavy:
