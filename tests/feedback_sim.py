@@ -27,10 +27,11 @@ class Course:
 
     ledger: Ledger
     core: Core
-    departures: list[float] = field(default_factory=list)
+    grants: list[float] = field(default_factory=list)
     accepted: list[float] = field(default_factory=list)
     refused: list[float] = field(default_factory=list)
-    pauses: list[tuple[float, float, float]] = field(default_factory=list)  # learned at, until, departed
+    pauses: list[tuple[float, float]] = field(default_factory=list)  # began, until as known then
+    cool: list[tuple[float, float]] = field(default_factory=list)  # for each refusal: learned at, until
     mismatches: list[tuple[float, str]] = field(default_factory=list)
     learned: list[tuple[float, str]] = field(default_factory=list)
     served: list[float] = field(default_factory=list)
@@ -125,6 +126,7 @@ class Client:
                     self.at(at + self.rng.uniform(0.0, self.tick), lambda moment, alarm=at: self._ring(alarm, moment))
                 return
             self.in_flight += 1
+            self.course.grants.append(now)
             self.course.most_in_flight = max(self.course.most_in_flight, self.in_flight)
             item = self.todo.popleft()
             self.at(now + self.rng.uniform(0.0, self.late), lambda wrote, granted=now, item=item: self._write(item, granted, wrote))
@@ -136,7 +138,6 @@ class Client:
 
     def _write(self, item: int, granted: float, wrote: float) -> None:
         self.ledger.written(granted, wrote, 1)
-        self.course.departures.append(wrote)
         self.at(wrote + self.rng.uniform(0.0, self.delay), lambda now: self._arrive(item, granted, wrote, now))
 
     def _arrive(self, item: int, granted: float, wrote: float, now: float) -> None:
@@ -156,7 +157,9 @@ class Client:
             signal = read_signal(verdict.status, verdict.headers, body, now=now + self.offset)
             learned = self.ledger.learn(now, granted, 1, signal, verdict.status)
             if learned.began:
-                self.course.pauses.append((now, now + learned.wait, wrote))
+                self.course.pauses.append((now, now + learned.wait))
+            if signal.refused:
+                self.course.cool.append((now, now + learned.wait))
             if learned.mismatch:
                 self.course.mismatches.append((now, learned.mismatch))
             if learned.learned:
@@ -182,6 +185,6 @@ class Client:
         self._pump(now)
 
 
-def utilisation(course: Course, quota: float, period: float) -> float:
-    """Accepted requests as a share of what the quota allows between the first and the last, from idle."""
-    return (len(course.accepted) - quota) * period / quota / course.span
+def pace(course: Course, limit: Limit) -> float:
+    """The accepted requests a period, from the first to the last, as a share of the quota."""
+    return (len(course.accepted) - 1) / limit.rate / course.span
