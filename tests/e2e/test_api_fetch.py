@@ -114,6 +114,28 @@ def test_redirects(server: Server, records_of: Any) -> None:
 
 
 @both
+def test_a_credential_stays_with_its_host(server: Server, records_of: Any) -> None:
+    """A redirect to another host carries no credential with it."""
+    heads: list[bytes] = []
+    with socket.create_server(("127.0.0.1", 0)) as door:
+
+        def serve() -> None:
+            connection, _ = door.accept()
+            with connection:
+                heads.append(connection.recv(65536))
+                connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
+
+        thread = threading.Thread(target=serve)
+        thread.start()
+        elsewhere = f"{server.url}/redirect/1?to=http://localhost:{door.getsockname()[1]}/"
+        (record,) = records_of([elsewhere], bearer="s3cret", headers={"X-Api-Key": "s3cret", "X-Plain": "kept"})
+        thread.join()
+    assert record.status == 200
+    assert b"s3cret" not in heads[0]
+    assert b"X-Plain: kept" in heads[0]
+
+
+@both
 def test_keeps_the_limit(records_of: Any) -> None:
     """The limit told is kept: a strict server refuses nothing."""
     with Server("50/s", enforce="sliding", charge_refused=True) as strict:

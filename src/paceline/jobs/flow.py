@@ -113,7 +113,8 @@ class Plan:
     bearer: str | None
 
     def flow(self, put: Put) -> Flow:
-        return Flow(self, AiohttpSender(self.options, self.headers), put)
+        # No headers common to all: what a session adds by itself would follow a redirect to another host too.
+        return Flow(self, AiohttpSender(self.options, {}), put)
 
 
 class Flow(Engine):
