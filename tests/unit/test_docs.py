@@ -80,6 +80,7 @@ def server() -> Iterator[Server]:
 
 
 @pytest.mark.parametrize("page", PAGES, ids=name_of)
+@pytest.mark.usefixtures("capsys")  # what the examples print is for readers
 def test_a_page_does_what_it_says(
     page: Path, server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 import paceline
+import paceline.errors
 
 if TYPE_CHECKING:
     from types import ModuleType
@@ -65,7 +66,10 @@ def test_the_lists_of_names_are_right_both_ways() -> None:
     """All that a module lists is there, once; all its classes and functions without an underscore are listed."""
     wrong = []
     for name in ["paceline", *NAMES]:
-        module = import_module(name)
+        try:
+            module = import_module(name)
+        except paceline.errors.MissingExtra:
+            continue  # such a module says so itself, and can only be looked at where its extra is installed
         listed = getattr(module, "__all__", [])
         wrong += [f"{name}: no {each}" for each in listed if not hasattr(module, each)]
         wrong += [f"{name}: {each} twice" for each in set(listed) if listed.count(each) > 1]
