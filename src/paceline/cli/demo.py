@@ -285,10 +285,10 @@ def _facts(ended: Ended, theirs: Account) -> Iterator[str]:
 def _judge(rows: list[Row], lost: int, again: int, items: int, theirs: Account) -> int:
     wrong = [row.what for row in rows if not row.agrees]
     if wrong or lost or again:
-        reasons = [f"the accounts disagree on {', '.join(wrong)}"] if wrong else []
+        reasons = [f"The accounts disagree on {', '.join(wrong)}"] if wrong else []
         reasons += [f"{lost:,} of {items:,} items were not fetched"] if lost else []
-        reasons += [f"{again:,} records stand there twice"] if again else []
-        click.secho(f"\n{'; '.join(reasons).capitalize()}.", fg="red", bold=True)
+        reasons += [f"{again:,} record{'s stand' if again > 1 else ' stands'} there twice"] if again else []
+        click.secho(f"\n{'; '.join(reasons)}.", fg="red", bold=True)
         return 1
     under = "and none over the limit" if not theirs.refused else "though some requests came too early"
     click.secho(f"\nBoth accounts agree: {items:,} items, each exactly once, {under}.", fg="green", bold=True)
