@@ -468,12 +468,16 @@ class Engine:
         self.finish(Result(entry, None, (), None, 0, 0.0, 0.0, str(error)))
 
     async def again(self, lane: _Lane) -> Permit:
-        """Another permit for a request that was sent before: it goes ahead of those that were not."""
+        """Another permit for a request that was sent before: it goes ahead of all that were not, but for one.
+
+        Were it always the first, a request that is refused for its own sake would be the one to probe after every
+        pause, and nothing else of its scope would ever be served.
+        """
         if lane.put_off is not None:
             raise lane.put_off
         assert self._loop is not None
         turn: asyncio.Future[Permit] = self._loop.create_future()
-        lane.queue.appendleft(turn)
+        lane.queue.insert(1, turn)
         self._pump(lane)
         try:
             return await turn
