@@ -272,11 +272,8 @@ def _facts(ended: Ended, theirs: Account) -> Iterator[str]:
 
     account = ended.account
     limit, most = account.limits[0], theirs.most_in_window[0]
-    if theirs.refused:
-        yield f"The server refused {theirs.refused:,} requests for going over {limit}."
-    else:
-        where = f"in any {duration(limit.period)}" if limit.period else "in flight at once"
-        yield f"The server saw at most {most:,} requests {where}: never over {limit}."
+    what = f"{most:,} requests in any {duration(limit.period)}" if limit.period else f"{most:,} in flight at once"
+    yield f"The server saw at most {what}, and refused {theirs.refused or 'none'} for going over {limit}."
     if account.end is not None:
         pauses = f", with {duration(sum(account.timeline.paused))} of pauses that it asked for" if account.cooldowns else ""
         yield f"It took {duration(account.end - account.started)}{pauses}."
