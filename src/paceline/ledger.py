@@ -52,7 +52,7 @@ class Learned(NamedTuple):
 
     wait: seconds until the scope goes on, 0 if it is not paused; until: the same as epoch seconds.
     began: this refusal began the pause (others of its volley did not).
-    others_served: another request of the scope was served since this one departed.
+    others_served: another request of the scope was served since this one departed, or since the pause before began.
     remaining: what the server says is left, where it says so.
     """
 
@@ -535,7 +535,8 @@ class Ledger:
         return Learned(wait, now + wait + self.offset, began=began, remaining=remaining, learned=learned, before=before)
 
     def _learn_refusal(self, now: float, departed: float, signal: Signal, status: int | None) -> Learned:
-        others_served = self._last_served >= departed
+        # Since it departed, or since the pause before: the pause's own end is tried out by one request of them all.
+        others_served = self._last_served >= (volley if -inf < (volley := self._pause.volley) < departed else departed)
         first = departed > self._pause.volley
         mismatch = None
         if signal.concurrency:
