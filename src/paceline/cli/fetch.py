@@ -215,11 +215,11 @@ def _headers(options: dict[str, Any]) -> Mapping[str, str]:
     for text in options["headers_env"]:
         name, colon, variable = text.partition(":")
         if not colon:
-            raise InputError(f"--header-env {text!r} has no ':'; write it like X-Api-Key:API_KEY")
+            raise InputError(f"--header-env {text!r} has no ':'; write it like X-Tenant:TENANT_ID")
         add(name, _from_environment(variable.strip(), "--header-env"), "--header-env")
     if options["bearer_env"] is not None:
         if options["bearer_command"] is not None:
-            raise InputError("--bearer-env and --bearer-command both give the token: use one of them")
+            raise InputError("--bearer-env and --bearer-command exclude each other; use one of them")
         add("Authorization", "Bearer " + _from_environment(options["bearer_env"], "--bearer-env"), "--bearer-env")
     return headers
 
