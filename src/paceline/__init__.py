@@ -15,7 +15,9 @@ if TYPE_CHECKING:
         PacelineError,
         RetryLater,
     )
-    from .jobs.api import Record, afetch, fetch
+    from .jobs.api import Record as Record
+    from .jobs.api import afetch as afetch
+    from .jobs.api import fetch as fetch
     from .ledger import LimitState, ScopeState
     from .limiter import AsyncLimiter, Limiter, Permit
     from .limits import Limit
