@@ -252,7 +252,7 @@ class Batch:
                 with self._saving:
                     self._output.close(self._extra())
             except OutputError as error:
-                self._trouble = error
+                self._trouble = self._trouble or error
         else:
             self._output.abandon()
         self._departures.close(remove=not left and self._trouble is None and not self.account.failed_count)
@@ -296,7 +296,7 @@ class Batch:
         try:
             self._output.flush()
         except OutputError as error:
-            self._trouble = error
+            self._trouble = self._trouble or error
             self.engine.halt()
 
     async def _keep(self, display: Progress | None) -> None:
@@ -311,7 +311,7 @@ class Batch:
                     snapshot = self._output.snapshot(self._extra())
                     await asyncio.to_thread(self._save, snapshot)
                 except OutputError as error:
-                    self._trouble = error
+                    self._trouble = self._trouble or error
                     self.engine.halt()
                     return
                 due = time.monotonic() + CHECKPOINT_EVERY
