@@ -8,7 +8,6 @@ import sys
 from typing import TYPE_CHECKING
 
 import pytest
-
 from tests.e2e.helpers import Desk, once_each
 
 if TYPE_CHECKING:

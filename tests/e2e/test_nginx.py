@@ -12,7 +12,6 @@ from collections import Counter
 from typing import TYPE_CHECKING
 
 import pytest
-
 from tests.e2e.helpers import Desk, once_each, urls, wait_for
 
 if TYPE_CHECKING:
