@@ -15,9 +15,7 @@ if TYPE_CHECKING:
         PacelineError,
         RetryLater,
     )
-    from .jobs.api import Record as Record
-    from .jobs.api import afetch as afetch
-    from .jobs.api import fetch as fetch
+    from .jobs.api import Record, afetch, fetch
     from .ledger import LimitState, ScopeState
     from .limiter import AsyncLimiter, Limiter, Permit
     from .limits import Limit
@@ -52,7 +50,30 @@ _HOMES: Final = {
     "read_signal": "signals",
 }
 
-__all__ = [*sorted(_HOMES), "__version__"]
+__all__ = [
+    "AcquireTimeout",
+    "AsyncLimiter",
+    "CostAboveQuota",
+    "GaveUp",
+    "InputError",
+    "Limit",
+    "LimitState",
+    "LimitSyntaxError",
+    "Limiter",
+    "PacelineError",
+    "Permit",
+    "Policy",
+    "Quota",
+    "Record",
+    "Retry",
+    "RetryLater",
+    "ScopeState",
+    "Signal",
+    "__version__",
+    "afetch",
+    "fetch",
+    "read_signal",
+]
 
 
 def __getattr__(name: str) -> Any:

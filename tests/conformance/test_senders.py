@@ -489,3 +489,15 @@ def test_without_httpx_its_extra_is_named() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
     assert done.stdout == "MissingExtra httpx is not installed; install it with: pip install 'paceline[httpx]'\n"
+
+
+def test_own_headers_only(make: Any) -> None:
+    """A request whose mapping is its own carries nothing of the common one."""
+    seen: list[bytes] = []
+    with listening(answering(OK, seen=seen)) as port:
+
+        async def act(sender: Any) -> None:
+            await sender.send("GET", f"http://127.0.0.1:{port}/", {"Accept": "*/*"}, None, Stamp(), None)
+
+        using(make, act, {**COMMON, "Authorization": "Bearer s3cret"})
+    assert b"s3cret" not in seen[0]

@@ -73,9 +73,9 @@ class Record(Generic[Item]):
     @property
     def text(self) -> str:
         """The body as text, by the charset that the answer names, else UTF-8; what does not decode becomes U+FFFD."""
-        from .record import _kind  # needs an extra
+        from .record import charset_of  # needs an extra
 
-        return self.body.decode(_kind(self.headers.get("content-type", "")) or "utf-8", "replace")
+        return self.body.decode(charset_of(self.headers.get("content-type", "")) or "utf-8", "replace")
 
     def json(self) -> Any:
         """The body read as JSON, whatever its content type; raises ValueError where it is none."""

@@ -87,7 +87,7 @@ class Batch:
     _before: dict[str, Any] = field(default_factory=dict)
     _flush_soon: bool = False
     _trouble: OutputError | None = None
-    _pace: deque[tuple[float, int]] = field(default_factory=lambda: deque(maxlen=16))
+    _pace: deque[tuple[float, int]] = field(default_factory=lambda: deque([(time.monotonic(), 0)], maxlen=16))
     _saving: threading.Lock = field(default_factory=threading.Lock)
 
     def run(self) -> Ended:
@@ -226,9 +226,8 @@ class Batch:
 
     def view(self) -> View:
         """How the job stands now, for the display."""
-        account, now = self.account, time.monotonic()
-        self._pace.append((now, account.attempts))
-        (began, before), (_, sent) = self._pace[0], self._pace[-1]
+        account = self.account
+        (began, before), (now, sent) = self._pace[0], self._pace[-1]
         limits = [limit for line in self.engine.lanes.values() for limit in line.ledger.limits if limit.period]
         reason, until = self.engine.waiting()
         return View(
@@ -304,6 +303,7 @@ class Batch:
         due = time.monotonic() + CHECKPOINT_EVERY
         while True:
             await asyncio.sleep(TICK_EVERY)
+            self._pace.append((time.monotonic(), self.account.attempts))
             if display is not None:
                 display.tick()
             if time.monotonic() >= due:

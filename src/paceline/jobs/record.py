@@ -14,7 +14,7 @@ from .fastjson import orjson
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-__all__ = ["encode"]
+__all__ = ["charset_of", "encode"]
 
 _CHARSET: Final = re.compile(r""";\s*charset\s*=\s*["']?([^\s"';]{1,40})""", re.IGNORECASE)
 _JSON_TYPE: Final = re.compile(r"\s*application/(?:[a-z0-9!#$&^_.+-]+\+)?json\s*(?:;|\Z)", re.IGNORECASE)
@@ -84,7 +84,7 @@ def encode(
 
 
 def _content(body: bytes, content_type: str) -> tuple[str, Any]:
-    kind = _kind(content_type)
+    kind = charset_of(content_type)
     if kind is None:
         try:
             orjson.loads(body)
@@ -102,8 +102,12 @@ def _content(body: bytes, content_type: str) -> tuple[str, Any]:
 
 
 @lru_cache(maxsize=256)
-def _kind(content_type: str) -> str | None:
-    """None for JSON, else the charset to decode by."""
+def charset_of(content_type: str) -> str | None:
+    """The charset that a body of this content type is to be decoded by; None for JSON, whose bytes are kept.
+
+    >>> charset_of("text/html; charset=latin-1"), charset_of("text/plain"), charset_of("application/json")
+    ('iso8859-1', 'utf-8', None)
+    """
     if _JSON_TYPE.match(content_type):
         return None
     named = _CHARSET.search(content_type)

@@ -109,18 +109,20 @@ class AiohttpSender:
             except (OSError, ssl.SSLError) as error:
                 raise InputError(f"cannot read certificates from --ca-file {options.ca_file}: {error}") from None
         connector = _StampingConnector(limit=0, ssl=tls, ttl_dns_cache=300, keepalive_timeout=30.0)
-        # Without proxies in the environment there is nothing to look up for each request.
         from urllib.request import getproxies
 
         self._deadlines = Deadlines()
-        self._session = aiohttp.ClientSession(
-            connector=connector,
-            headers=common,
-            cookie_jar=aiohttp.DummyCookieJar(),
-            timeout=aiohttp.ClientTimeout(total=None, sock_connect=None),
-            trust_env=bool(getproxies()) and options.proxy is None,
-            auto_decompress=True,
-        )
+        settings: dict[str, Any] = {
+            "connector": connector,
+            "cookie_jar": aiohttp.DummyCookieJar(),
+            "timeout": aiohttp.ClientTimeout(total=None, sock_connect=None),
+            # Without proxies in the environment there is nothing to look up for each request.
+            "trust_env": bool(getproxies()) and options.proxy is None,
+        }
+        self._session = aiohttp.ClientSession(headers=common, **settings)
+        # A session adds its headers to every request. One that carries its own must get nothing else: a redirect to
+        # another host has dropped the credential that stands among the common ones.
+        self._bare = aiohttp.ClientSession(connector_owner=False, **settings)
 
     async def send(
         self, method: str, url: str, headers: Mapping[str, str], body: bytes | None, permit: Permit, left: float | None
@@ -129,15 +131,17 @@ class AiohttpSender:
         began = time.perf_counter()
         token = _permit.set(permit)
         extra = self._extra
+        session = self._session
         if headers is not self._common:
             extra = {**extra, "headers": headers}
+            session = self._bare
         if body is not None:
             extra = {**extra, "data": body}
         task: Any = asyncio.current_task()
         timeout = self._options.timeout
         self._deadlines.begin(task, timeout if left is None or left > timeout else max(0.001, left))
         try:
-            response = await self._session.request(method, URL(url, encoded=True), **extra)
+            response = await session.request(method, URL(url, encoded=True), **extra)
             try:
                 content = await self._read(response)
             except BaseException:
@@ -177,6 +181,7 @@ class AiohttpSender:
 
     async def close(self) -> None:
         self._deadlines.close()
+        await self._bare.close()
         await self._session.close()
 
 

@@ -117,13 +117,13 @@ def number(value: float) -> str:
 def rate(per_second: float) -> str:
     """A rate, per second, minute or hour, whichever reads best.
 
-    >>> rate(50), rate(0.5), rate(0.002)
-    ('50/s', '30/min', '7.2/h')
+    >>> rate(50), rate(0.5), rate(0.002), rate(0)
+    ('50/s', '30/min', '7.2/h', '0/s')
     """
     value, unit = per_second, "s"
-    if value < 0.95:
+    if 0 < value < 0.95:
         value, unit = per_second * 60, "min"
-    if value < 0.95:
+    if 0 < value < 0.95:
         value, unit = per_second * 3600, "h"
     return f"{value:,.0f}/{unit}" if value >= 99.95 else f"{value:.1f}".removesuffix(".0") + f"/{unit}"
 
