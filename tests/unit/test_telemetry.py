@@ -308,7 +308,7 @@ def test_moments_far_away() -> None:
 def test_rates() -> None:
     """A rate is told per second, minute or hour, whichever reads best."""
     assert [rate(value) for value in (0, 1 / 3600, 0.02, 0.96, 49.96, 12345)] == [
-        "0/h", "1/h", "1.2/min", "1/s", "50/s", "12,345/s",
+        "0/s", "1/h", "1.2/min", "1/s", "50/s", "12,345/s",
     ]  # fmt: skip
 
 
