@@ -186,6 +186,7 @@ class Ledger:
     def update(self, limits: Sequence[Limit], now: float) -> None:
         """Puts other limits in force; what was already sent counts on under a limit of the same shape and period."""
         self._tight = Tightening()
+        self._fewer_at = -inf
         self._led.clear()
         self._install(limits, now)
 
@@ -270,10 +271,14 @@ class Ledger:
 
     def _take(self, now: float, cost: Cost, tracked: bool) -> float:
         at = self._gate(now, cost)
+        # Behind a closed gate the limits are not asked: what they would say by then is not known yet.
+        closed = at > now
         for told in self._told:
             share = self._share(told.limit, cost)
             if share > max(1.0, told.limit.quota):
                 raise CostAboveQuota(share, told.limit)
+            if closed:
+                continue
             if isinstance(told.schedule, Fixed):
                 told.schedule.realign(told.state, self.offset)
             if share:
