@@ -156,8 +156,10 @@ class Steady(Schedule[SteadyState]):
     def refund(self, state: SteadyState, at: float, cost: float, pending: bool = False) -> None:
         # The next slot moves up by what was not used: the server has not seen it, whoever followed meanwhile.
         state.tat -= self.interval * cost
+        if at < state.credit_until:
+            state.credit += cost
         if state.log is not None:
-            self._sliding.cancel(state.log, at, cost, pending)
+            self._sliding.refund(state.log, at, cost, pending)
 
     def spend(self, state: SteadyState, at: float, count: float) -> None:
         # Of permits of one each no log is needed: the credit and the schedule say it all.
