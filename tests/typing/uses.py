@@ -9,12 +9,22 @@ from typing import TYPE_CHECKING, Any, assert_type
 
 from tenacity import stop_after_attempt, stop_after_delay, wait_exponential_jitter
 
-from paceline.ledger import LimitState, ScopeState
-from paceline.limiter import AsyncLimiter, Limiter, Permit
-from paceline.limits import Limit
-from paceline.policy import Policy
-from paceline.retry import Retry
-from paceline.signals import Quota, Signal, read_signal
+from paceline import (
+    AsyncLimiter,
+    Limit,
+    Limiter,
+    LimitState,
+    Permit,
+    Policy,
+    Quota,
+    Record,
+    Retry,
+    ScopeState,
+    Signal,
+    afetch,
+    fetch,
+    read_signal,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
@@ -73,3 +83,16 @@ assert_type(signal, Signal)
 assert_type(signal.retry_after, float | None)
 assert_type(signal.limits, tuple[Quota, ...])
 read_signal(429, {})  # type: ignore[call-arg]
+
+urls = ["https://api.example.com/items/1"]
+for record in fetch(urls, "100/2s"):
+    assert_type(record, Record[str])
+    assert_type(record.status, int | None)
+    assert_type(record.body, bytes)
+    record.status = 200  # type: ignore[misc]
+fetch(urls, policy, concurrency="8")  # type: ignore[arg-type]
+
+
+async def records() -> None:
+    async for one in afetch([{"url": url} for url in urls], policy):
+        assert_type(one.item, dict[str, str])
