@@ -65,8 +65,12 @@ class _Versions(Generic[Value]):
         return None
 
     def _took(self, value: Value, began: float) -> Held[Value]:
+        first = self._held is None
         self._held = held = Held(value, 1 if self._held is None else self._held.version + 1)
-        self._renewed_at = now = self._now()
+        now = self._now()
+        if not first:
+            # The first one may have lain in a cache for long: only one that follows a refusal is known to be fresh.
+            self._renewed_at = now
         if self._emit is not None:
             self._emit(CredentialRefreshed(at=self._clock(), scope=self._scope, seconds=now - began))
         return held
@@ -106,8 +110,10 @@ class Credential(_Versions[Value]):
         self._flight: Future[Held[Value] | None] | None = None
 
     def get(self) -> Held[Value]:
-        """The credential to send with; whatever the hook raises."""
-        held = self._held
+        """The credential to send with; while one is being renewed, the coming one. Raises whatever the hook raises."""
+        held, flight = self._held, self._flight
+        if flight is not None:
+            held = flight.result() or self._held
         while held is None:
             held = self._fly(-1) or self._held
         return held
@@ -181,8 +187,10 @@ class AsyncCredential(_Versions[Value]):
         self._flight: asyncio.Task[Held[Value]] | None = None
 
     async def get(self) -> Held[Value]:
-        """The credential to send with; whatever the hook raises."""
-        return self._held or await self._fly()
+        """The credential to send with; while one is being renewed, the coming one. Raises whatever the hook raises."""
+        if self._held is None or self._flight is not None:
+            return await self._fly()
+        return self._held
 
     async def renew(self, refused: int) -> bool:
         """After a 401 to a request sent with version `refused`: whether a fresher one is at hand now.

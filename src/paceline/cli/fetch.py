@@ -40,6 +40,9 @@ Stopped or killed, the same command goes on where it was. Exit status: 0 all fet
 2 wrong usage, 74 an input or output failed, 75 stopped by --deadline or --max-wait (run again), 130 interrupted.
 """
 
+# A command that gives wrong tokens is run once in so many seconds at most; a shorter life of a right one is rare.
+_SHORTEST_LIFE: Final = 1.0
+
 _PROGRESS: Final = ("auto", "bar", "log", "none")
 
 
@@ -133,7 +136,7 @@ def _read_config(context: click.Context, _parameter: click.Parameter, path: str 
 def command(context: click.Context, /, **options: Any) -> None:
     """Fetch everything that SOURCE lists into OUT: at the full quota, never over it, losing nothing."""
     ended = _run(options)
-    _tell(ended, options["progress"])
+    _tell(ended, options["progress"], options["log_format"])
     context.exit(ended.status)
 
 
@@ -159,6 +162,9 @@ def _run(options: dict[str, Any]) -> Ended:
         sinks=_sinks(options),
         progress=_progress(options),
         asked=asked,
+        on_interrupt=lambda: _remark(
+            "stopping: what is in flight may end; interrupt again to stop at once", "warning", options["log_format"]
+        ),
     )
     return batch.run()
 
@@ -266,7 +272,7 @@ def _bearer(options: dict[str, Any]) -> AsyncCredential[str] | None:
             raise OutputError(f"the command of --bearer-command, {words[0]}, failed (exit {process.returncode}): {why}; run the same command again to go on")
         return token
 
-    return AsyncCredential(renew)
+    return AsyncCredential(renew, shortest_life=_SHORTEST_LIFE)
 
 
 def _sender(options: dict[str, Any]) -> Callable[[Mapping[str, str]], Any]:
@@ -333,11 +339,36 @@ def _progress(options: dict[str, Any]) -> Callable[[Callable[[], Any]], Any] | N
     return lambda view: Progress(view, mode=kind, sink=sink)
 
 
-def _tell(ended: Ended, progress: str) -> None:
+def _tell(ended: Ended, progress: str, log_format: str) -> None:
+    account = ended.account
     if ended.trouble is not None:
-        print(f"paceline: {ended.trouble}", file=sys.stderr)
-    elif not ended.account.total:
-        print("paceline: SOURCE holds no inputs, so there was nothing to fetch", file=sys.stderr)
-    if progress != "none" or ended.status:
-        for line in ended.account.summary_lines():
-            print(line, file=sys.stderr)
+        _remark(str(ended.trouble), "error", log_format)
+    elif not account.total:
+        _remark("SOURCE holds no inputs, so there was nothing to fetch", "warning", log_format)
+    if progress == "none" and not ended.status:
+        return
+    if log_format == "json":
+        at = account.started if account.end is None else account.end
+        facts = {name: value for name, value in account.as_dict().items() if name != "timeline"}
+        _print_json(at, "info", "account", facts)
+        return
+    for line in account.summary_lines():
+        print(line, file=sys.stderr)
+
+
+def _remark(text: str, level: str, log_format: str) -> None:
+    import time
+
+    if log_format == "json":
+        _print_json(time.time(), level, "remark", {"text": text})
+    else:
+        print(f"paceline: {text}", file=sys.stderr)
+
+
+def _print_json(at: float, level: str, event: str, facts: Mapping[str, Any]) -> None:
+    import json
+
+    from ..telemetry.words import timestamp
+
+    line = {"ts": timestamp(at), "level": level, "event": event, **facts}
+    print(json.dumps(line, allow_nan=False), file=sys.stderr)

@@ -57,6 +57,7 @@ class Batch:
     make_sender: makes the sender, inside the event loop, from the headers that most requests carry. headers: sent with every request that has none of that
     name. bearer: a credential that can be renewed. sinks: take the events besides the account.
     progress: makes the display from a function that gives the account's state.
+    on_interrupt: called at the first SIGINT or SIGTERM, after which only what is in flight may end.
     deadline: seconds for the whole run.
 
     `run` raises InputError where nothing can begin; all else ends in an exit status.
@@ -78,6 +79,7 @@ class Batch:
     sinks: tuple[Sink, ...] = ()
     progress: Callable[[Callable[[], View]], Progress] | None = None
     asked: Mapping[str, str] = field(default_factory=dict)
+    on_interrupt: Callable[[], None] | None = None
     account: Account = field(init=False)
     engine: Engine = field(init=False)
     interrupted: int = 0
@@ -328,6 +330,8 @@ class Batch:
             self.interrupted += 1
             if self.interrupted == 1:
                 self.engine.drain()
+                if self.on_interrupt is not None:
+                    self.on_interrupt()
             else:
                 self.engine.halt()
 
