@@ -73,7 +73,7 @@ class Limit:
 
         if self.shape not in _SHAPES:
             raise wrong(self.shape, f"there is no shape {self.shape!r}, the shapes are {', '.join(_SHAPES)}")
-        if not 0 < self.quota < 1e15:
+        if not 1e-9 <= self.quota < 1e15:
             raise wrong(self.quota, f"a quota of {self.quota!r} is not a number above 0")
         if self.shape == "concurrent":
             if self.period or self.burst is not None or self.zone is not None:
@@ -92,10 +92,11 @@ class Limit:
                 raise wrong(self.zone, f"only the shape fixed has a zone, not {self.shape}")
             _check_zone(self.zone, str(self.quota))
         # One form a value: 100 and 100.0 are the same limit and print the same.
-        object.__setattr__(self, "quota", _plain(self.quota))
-        object.__setattr__(self, "period", float(self.period))
+        # Nine decimals are what the text form holds; the rest is rounding of whoever computed them.
+        object.__setattr__(self, "quota", _plain(round(self.quota, 9)))
+        object.__setattr__(self, "period", round(float(self.period), 9))
         if self.burst is not None:
-            object.__setattr__(self, "burst", _plain(self.burst))
+            object.__setattr__(self, "burst", _plain(round(self.burst, 9)))
 
     @property
     def rate(self) -> float:

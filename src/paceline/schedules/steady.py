@@ -23,9 +23,12 @@ class SteadyState:
     """tat: the next free slot; last: the last departure; slip: the worst lateness seen since slip_at.
 
     burst_at: when the present run of departures began; written: how many of it are known to be on the wire.
+    count, before: what went in this turn, which ends at `turn`, and in the one before it.
     """
 
-    __slots__ = ("burst_at", "credit", "credit_until", "last", "log", "slip", "slip_at", "tat", "written")
+    __slots__ = (
+        "before", "burst_at", "count", "credit", "credit_until", "last", "log", "slip", "slip_at", "tat", "turn", "written",
+    )  # fmt: skip
 
     def __init__(self) -> None:
         self.tat = -inf
@@ -36,6 +39,8 @@ class SteadyState:
         self.slip_at = -inf
         self.burst_at = -inf
         self.written = 0.0
+        self.turn = -inf
+        self.count = self.before = 0.0
         self.log: SlidingState | None = None
 
 
@@ -75,12 +80,19 @@ class Steady(Schedule[SteadyState]):
         return state.tat
 
     def _log(self, state: SteadyState, now: float) -> SlidingState:
-        """The log that costs other than one need, begun as if the whole quota had gone with the last departure."""
+        """The log that costs other than one need, begun as if all of this turn and the last had gone just now."""
         if state.log is None:
             state.log = self._sliding.start(now, 0.0)
             if state.last > -inf:
-                self._sliding.commit(state.log, state.last, self.whole)
+                self._sliding.commit(state.log, state.last, min(self.whole, state.before + state.count))
         return state.log
+
+    def _next_turn(self, state: SteadyState, now: float) -> None:
+        """Turns are as long as a period and its guard: what went in the last one lies in this turn or the one before."""
+        span = self.period + self.guard
+        state.before = state.count if now < state.turn + span else 0.0
+        state.count = 0.0
+        state.turn = state.turn + span if now < state.turn + span else now + span
 
     def commit(self, state: SteadyState, at: float, cost: float, pending: bool = False) -> None:
         tat = state.tat
@@ -100,8 +112,11 @@ class Steady(Schedule[SteadyState]):
             late = at - self.sigma
             state.tat = (tat if tat > late else late) + self.interval * cost
         state.last = at
+        if at >= state.turn:
+            self._next_turn(state, at)
         if state.log is not None or cost != 1:
             self._sliding.commit(self._log(state, at), at, cost, pending)
+        state.count += cost
 
     def take(self, state: SteadyState, now: float, pending: bool = False) -> float:
         # What `earliest` and `commit` do, for the commonest case alone: on time, one permit, no log, no new credit.
@@ -121,6 +136,9 @@ class Steady(Schedule[SteadyState]):
             else:
                 return tat
             state.last = now
+            if now >= state.turn:
+                self._next_turn(state, now)
+            state.count += 1
             return now
         at = self.earliest(state, now, 1)
         if at <= now:
@@ -168,6 +186,9 @@ class Steady(Schedule[SteadyState]):
         state.credit = max(0.0, state.credit - count)
         state.tat = max(state.tat, at) + self.interval * count
         state.last = max(state.last, at)
+        if at >= state.turn:
+            self._next_turn(state, at)
+        state.count += count
         if state.log is not None:
             self._sliding.commit(state.log, at, count)
 
@@ -190,6 +211,8 @@ class Steady(Schedule[SteadyState]):
         # Credit is not taken over: the run that had it may have spent it.
         if "tat" in saved and "last" in saved:
             state.tat, state.last = float(saved["tat"]) - offset, float(saved["last"]) - offset
+            # What of it lies in the last period is not known: all of a quota, for a cost that needs a log.
+            state.turn, state.count = state.last + self.period + self.guard, self.whole
         if "log" in saved:
             state.log = self._sliding.start(state.last, offset)
             self._sliding.restore(state.log, saved["log"], offset)
