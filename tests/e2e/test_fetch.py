@@ -99,6 +99,24 @@ def test_deadline_and_max_wait_end_with_75(desk: Desk) -> None:
     assert server.account().injected < 40
 
 
+def test_standard_input_can_be_gone_on_with(desk: Desk) -> None:
+    """With - as SOURCE, the same input goes on where it was, another one is refused."""
+    with Server("100/s") as server:
+        given = "".join(f"{line}\n" for line in urls(server.url, 150)).encode()
+        ran = desk.fetch("-", "--limit", "100/s", "--deadline", "0.4", given=given)
+        assert ran.status == 75, ran.err
+        done = len(desk.by_id())
+        assert 0 < done < 150
+        other = desk.fetch("-", "--limit", "100/s", given=given[10:])
+        assert other.status == 2
+        assert "standard input is not the SOURCE that" in other.err
+        ran = desk.fetch("-", "--limit", "100/s", given=given)
+        assert ran.status == 0, ran.err
+        once_each(desk.records(), range(1, 151))
+        assert set(server.items().values()) == {1}
+        assert server.account().refused == 0
+
+
 def test_one_out_is_one_process(desk: Desk) -> None:
     """A second process with the same OUT is refused, and the first is not disturbed."""
     with Server(latency=0.1) as server:

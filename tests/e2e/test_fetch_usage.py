@@ -6,12 +6,13 @@ import re
 from typing import TYPE_CHECKING
 
 import pytest
-from tests.e2e.helpers import Desk
 
 from paceline.cli import main
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from tests.e2e.helpers import Desk
 
 URL = "http://127.0.0.1:9/a"
 

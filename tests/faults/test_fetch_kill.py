@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import pytest
 from tests.e2e.helpers import Desk, Ran, end_of, once_each, urls, wait_for
 
+from paceline.jobs.departures import Departures, Spent
 from paceline.testing import Server
 
 if TYPE_CHECKING:
@@ -75,6 +76,23 @@ def test_twenty_kills_fetch_everything_once(desk: Desk) -> None:
         assert served.keys() == {str(number) for number in range(1, count + 1)}
         assert sum(served.values()) - count <= CONCURRENCY * KILLS
         assert server.account().refused == 0
+
+
+def test_the_count_of_departures_goes_on(tmp_path: Path) -> None:
+    """A run killed before its first checkpoint leaves the count that the checkpoint before it speaks of."""
+    path = str(tmp_path / "departures")
+    first = Departures(path)
+    count = first.counter(0)
+    count(3, 10.0)
+    count(2, 11.0)
+    second = Departures(path)
+    second.counter(0)
+    third = Departures(path)
+    assert third.spent(0) == Spent(5.0, 11.0)
+    third.counter(0)(1, 12.0)
+    assert third.spent(0) == Spent(6.0, 12.0)
+    for each in (first, second, third):
+        each.close(remove=True)
 
 
 @pytest.mark.parametrize("limit", ["100/2s", "100/2s sliding"])
