@@ -23,7 +23,7 @@ _REFUSALS: Final = frozenset({420, 429, 430, 509, 529})
 _DOUBTFUL: Final = frozenset({400, 401, 402, 403, 418, 500, 502, 503, 504})
 # Of those, the ones that a wait alone makes a refusal: 503 by RFC 9110 section 15.6.4, 403 GitHub, 418 Binance.
 _BY_WAIT: Final = frozenset({403, 418, 503})
-_BY_QUOTA: Final = frozenset({403, 503})
+_BY_QUOTA: Final = frozenset({403})
 _LAST_WORDS: Final = ("reason", "problem", "ratelimited")
 
 _UNSET: Final[Any] = object()
