@@ -63,7 +63,7 @@ def test_bad_lines_are_records_and_nothing_else_is_lost(desk: Desk, server: Serv
         assert len(record["error"]) < 500
     assert desk.out.stat().st_size < 100_000
     assert (desk.folder / "failed").read_bytes().splitlines() == [
-        line for line, why in lines.values() if why is not None
+        line.strip() for line, why in lines.values() if why is not None
     ]  # fmt: skip
     assert "13" in ran.err
     assert "could not be used" in ran.err
