@@ -6,16 +6,20 @@ import heapq
 import itertools
 import random
 from collections import deque
-from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from math import inf
+from typing import TYPE_CHECKING
 
 from paceline import read_signal
 from paceline.ledger import Ledger
-from paceline.limits import Limit
 from paceline.testing.core import Core
-from paceline.testing.settings import Settings
 from paceline.testing.verdict import Request, Verdict
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from paceline.limits import Limit
+    from paceline.testing.settings import Settings
 
 EPOCH = 1_700_000_000.0
 _FLOOR = 0.25  # how long one request sleeps by itself after a second refusal that asked for no time

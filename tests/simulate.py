@@ -6,11 +6,14 @@ import heapq
 import random
 from dataclasses import dataclass, field
 from math import inf
+from typing import TYPE_CHECKING
 
 from paceline.ledger import Ledger
-from paceline.limits import Limit
 from paceline.testing.enforcers import build
 from paceline.testing.gate import Gate
+
+if TYPE_CHECKING:
+    from paceline.limits import Limit
 
 
 @dataclass

@@ -373,7 +373,7 @@ class Ledger:
 
     def _step_ramp(self, now: float) -> None:
         ramp = self._ramp
-        assert ramp is not None  # noqa: S101 - for the type checker; the caller has just looked
+        assert ramp is not None
         reached = 0.1 + 0.9 * min(1.0, max(0.0, now - ramp.start) / ramp.length)
         ramp.next = max(now, ramp.next) + 1.0 / (ramp.rate * reached)
 
@@ -659,7 +659,7 @@ class Ledger:
 
     def _adopt(self, now: float, quota: Quota, unit: str) -> tuple[str, str | None] | None:
         """A quota whose period the server names is a limit like one that was told."""
-        assert quota.limit is not None and quota.window is not None  # noqa: PT018, S101
+        assert quota.limit is not None and quota.window is not None  # noqa: PT018
         window = min(quota.window, 366 * 86400.0)
         limit = Limit(max(quota.limit, 1), window, unit=unit)
         if self._tight.ceiling == inf:
@@ -702,7 +702,7 @@ class Ledger:
         self, now: float, departed: float, quota: Quota, unit: str, more: bool
     ) -> tuple[str, str | None] | None:
         """A limit's own schedule wins while the server's count agrees with ours."""
-        assert quota.limit is not None  # noqa: S101 - the caller has looked
+        assert quota.limit is not None
         entries = [entry for entry in self._told if entry.limit.period and entry.limit.unit == unit]
         same = [entry for entry in entries if abs(quota.limit - (entry.full or entry.limit).quota) <= 1]
         if not same:

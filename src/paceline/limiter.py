@@ -6,17 +6,20 @@ import asyncio
 import functools
 import inspect
 import threading
-from collections.abc import Awaitable, Callable, Iterable
 from math import inf
-from types import TracebackType
-from typing import Any, ParamSpec, TypeVar, cast
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, cast
 
-from .events import Sink
-from .ledger import Cost, ScopeState
-from .limits import Limit
 from .policy import read_limits
-from .stores.clock import Clock
 from .stores.line import Line, Permit
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Iterable
+    from types import TracebackType
+
+    from .events import Sink
+    from .ledger import Cost, ScopeState
+    from .limits import Limit
+    from .stores.clock import Clock
 
 __all__ = ["AsyncLimiter", "Limiter", "Permit"]
 

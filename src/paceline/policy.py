@@ -6,15 +6,17 @@ import hashlib
 import secrets
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit
 
 from .errors import InputError
-from .events import Sink
 from .limits import Limit
 from .retry import Retry
-from .stores.clock import Clock
 from .stores.line import Line
+
+if TYPE_CHECKING:
+    from .events import Sink
+    from .stores.clock import Clock
 
 __all__ = ["Policy", "credential_of", "read_limits"]
 
@@ -88,11 +90,16 @@ class Policy:
         'crm'
         >>> "abc" in Policy().scope_of("https://api.example.com/", "Bearer abc")
         False
+
+        Raises InputError for a URL whose host or port cannot be read.
         """
         if self.scope is not None:
             return self.scope
-        parts = urlsplit(url)
-        port = parts.port or _PORTS.get(parts.scheme, 0)
+        try:
+            parts = urlsplit(url)
+            port = parts.port or _PORTS.get(parts.scheme, 0)
+        except ValueError as error:
+            raise InputError(f"cannot tell the host of a URL: {error}") from None
         host = f"{parts.hostname}:{port}"
         if credential is None:
             return host

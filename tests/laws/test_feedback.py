@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
+from tests.feedback_sim import EPOCH, Client, Course, pace
 
 from paceline.limits import Limit
 from paceline.testing.settings import Settings
-from tests.feedback_sim import EPOCH, Client, Course, pace
 
 SEEDS = st.integers(0, 2**32)
 ENFORCED = ["sliding", "fixed", "anchored", "counter", "counter-lenient", "bucket"]

@@ -9,11 +9,11 @@ from math import inf
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.simulate import random_demand, run
 
 from paceline.ledger import Ledger
 from paceline.limits import Limit
 from paceline.schedules import SCHEDULES, base_guard, schedule_for
-from tests.simulate import random_demand, run
 
 QUOTAS = st.sampled_from([1, 2, 3, 5, 10, 17, 50, 100])
 PERIODS = st.sampled_from([0.5, 1, 2, 5, 10, 60])

@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from multidict import CIMultiDict
+from tests.clocks import run_virtual
 
 from paceline import Policy, Retry
 from paceline.effects import Answer, Fault
 from paceline.jobs.engine import Engine, Result
 from paceline.jobs.spec import BadInput, Request
-from tests.clocks import run_virtual
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
 
 
 def request(number: int, url: str | None = None, *, method: str = "GET", cost: float = 1.0, **headers: str) -> Request:
@@ -312,7 +314,7 @@ def test_nothing_leaks_in_a_storm(seed: int) -> None:
         (engine.drain if rng.random() < 0.5 else engine.halt)()
 
     items = [request(n, f"https://h{rng.randint(1, 5)}.example.com/{n}", cost=rng.choice([1, 1, 2])) for n in range(1, 301)]
-    results, engine, _ = run(
+    results, _, _ = run(
         items, ScriptedSender(answer), limits=["20/s", "6 concurrent"], concurrency=8, act=act if seed % 2 else None
     )
     numbers = [result.item.number for result in results]

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import os
 import threading
 import time
 
 import pytest
+from tests.clocks import FakeClock, run_virtual
 
 from paceline import AcquireTimeout, AsyncLimiter, CostAboveQuota, Limiter
 from paceline.errors import LimitSyntaxError
-from tests.clocks import FakeClock, run_virtual
 
 
 def test_burst_then_pace() -> None:
@@ -83,9 +84,14 @@ def test_all_or_nothing() -> None:
 def test_concurrent_places_come_back() -> None:
     """A place in flight is free again when its block ends, also by an exception."""
     limiter = Limiter("1 concurrent")
-    with pytest.raises(RuntimeError), limiter:
-        assert limiter.try_acquire() is None
-        raise RuntimeError
+
+    def breaks() -> None:
+        with limiter:
+            assert limiter.try_acquire() is None
+            raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        breaks()
     with limiter:
         pass
 
@@ -256,7 +262,7 @@ def test_threads_and_loops_share_one_limiter() -> None:
         thread.join(20)
     assert len(moments) == 70
     moments.sort()
-    gaps = [b - a for a, b in zip(moments, moments[1:], strict=False)]
+    gaps = [b - a for a, b in itertools.pairwise(moments)]
     assert min(gaps) >= 0.005 - 1e-6
     assert limiter.state().waiting == 0
 

@@ -87,7 +87,6 @@ class Batch:
     _departures: Departures = field(init=False)
     _slots: dict[str, int] = field(default_factory=dict)
     _before: dict[str, Any] = field(default_factory=dict)
-    _flush_soon: bool = False
     _trouble: OutputError | None = None
     _pace: deque[tuple[float, int]] = field(default_factory=lambda: deque([(time.monotonic(), 0)], maxlen=16))
     _saving: threading.Lock = field(default_factory=threading.Lock)
@@ -266,7 +265,8 @@ class Batch:
         return 1 if self.account.failed_count else 0
 
     def _finish(self, result: Result) -> None:
-        """Writes one record; the kernel has it before this tick of the loop is over."""
+        """Writes one record. The kernel has it before the next request may take its place: a kill then catches no
+        more requests sent and not recorded than may be in flight."""
         item = result.item
         error = result.error
         line = encode(
@@ -281,6 +281,7 @@ class Batch:
             error=error,
         )
         self._output.write(item.number, line, None if error is None else item.raw)
+        self._output.flush()
         if error is not None:
             if isinstance(item, BadInput):
                 self.account.failed()
@@ -288,17 +289,6 @@ class Batch:
                 self.account.failed(error.partition("; last:")[0])
         elif result.status is not None:
             self.account.fetched(result.status)
-        if not self._flush_soon:
-            self._flush_soon = True
-            asyncio.get_running_loop().call_soon(self._flush)
-
-    def _flush(self) -> None:
-        self._flush_soon = False
-        try:
-            self._output.flush()
-        except OutputError as error:
-            self._trouble = self._trouble or error
-            self.engine.halt()
 
     async def _keep(self, display: Progress | None) -> None:
         """Saves a checkpoint every second, in a thread, and moves the display."""

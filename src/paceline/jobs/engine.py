@@ -192,8 +192,6 @@ class _Ride:
                     break
             if not engine.take_over(self):
                 return
-            # The record of the one before is handed on in the next tick of the loop: nothing leaves before it.
-            await asyncio.sleep(0)
 
     def redirected(self, outcome: Outcome) -> bool:
         """Takes in how an exchange ended: whether another one follows, at the place that a redirect names."""

@@ -10,15 +10,17 @@ No schedule reads a clock: `now` is a number of seconds on whatever clock the st
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
-from ..limits import Limit
 from ._base import Schedule, base_guard, widest_guard
 from .bucket import Bucket
 from .concurrent import Concurrent
 from .fixed import Fixed
 from .sliding import Sliding
 from .steady import Steady
+
+if TYPE_CHECKING:
+    from ..limits import Limit
 
 __all__ = ["SCHEDULES", "Schedule", "base_guard", "schedule_for", "widest_guard"]
 

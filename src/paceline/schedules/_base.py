@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
-from ..limits import Limit
+if TYPE_CHECKING:
+    from ..limits import Limit
 
 __all__ = ["Schedule", "base_guard", "widest_guard"]
 

@@ -7,10 +7,12 @@ arrivals are spread around departures: one token for the boundary and what flows
 from __future__ import annotations
 
 from math import floor, inf
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from ..limits import Limit
 from ._base import Schedule
+
+if TYPE_CHECKING:
+    from ..limits import Limit
 
 __all__ = ["Bucket", "BucketState"]
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from math import floor, inf
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from ..limits import Limit
 from ._base import Schedule
+
+if TYPE_CHECKING:
+    from ..limits import Limit
 
 __all__ = ["Concurrent", "ConcurrentState"]
 

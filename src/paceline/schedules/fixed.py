@@ -7,11 +7,13 @@ to an edge may be counted on either side of it, and is charged to both.
 from __future__ import annotations
 
 from math import floor, inf
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
-from ..limits import Limit
 from ._base import Schedule
 from ._calendar import window_at
+
+if TYPE_CHECKING:
+    from ..limits import Limit
 
 __all__ = ["Fixed", "FixedState"]
 
@@ -117,7 +119,7 @@ class Fixed(Schedule[FixedState]):
         return max(0.0, self.quota - state.used)
 
     def export(self, state: FixedState, offset: float) -> dict[str, Any]:
-        return {} if state.end == -inf else {"end": state.end + state.offset, "used": state.used, "last": state.last + offset}
+        return {} if state.last == -inf else {"end": state.end + state.offset, "used": state.used, "last": state.last + offset}
 
     def restore(self, state: FixedState, saved: dict[str, Any], offset: float) -> None:
         if "last" in saved:

@@ -9,10 +9,12 @@ from __future__ import annotations
 
 from collections import deque
 from math import floor, inf
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
-from ..limits import Limit
 from ._base import Schedule
+
+if TYPE_CHECKING:
+    from ..limits import Limit
 
 __all__ = ["RUNS", "Sliding", "SlidingState"]
 

@@ -10,11 +10,13 @@ of n the next one goes n intervals later, and no window ever holds more than the
 from __future__ import annotations
 
 from math import floor, inf
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from ..limits import Limit
 from ._base import Schedule
 from .sliding import Sliding, SlidingState
+
+if TYPE_CHECKING:
+    from ..limits import Limit
 
 __all__ = ["Steady", "SteadyState"]
 

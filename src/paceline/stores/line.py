@@ -13,18 +13,19 @@ import threading
 import weakref
 from _thread import allocate_lock
 from collections import OrderedDict
-from collections.abc import Callable, Mapping, Sequence
 from math import inf
-from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final
 
-from ..errors import AcquireTimeout, RetryLater
+from ..errors import AcquireTimeout, CostAboveQuota, RetryLater
 from ..events import CooldownBegan, CooldownEnded, Event, LimitLearned, LimitMismatch, Sink
 from ..ledger import Cost, Learned, Ledger, ScopeState
-from ..limits import Limit
 from .clock import Clock, SystemClock
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+    from types import TracebackType
+
+    from ..limits import Limit
     from ..signals import Signal
 
 __all__ = ["Line", "Permit"]
@@ -258,7 +259,7 @@ class Line:
                 expiry.cancel()
 
     def _granted(self, waiter: _Waiter) -> Permit:
-        assert waiter.at is not None  # noqa: S101 - both callers have looked
+        assert waiter.at is not None
         permit = Permit(self, waiter.cost, waiter.at)
         permit._tracked = waiter.tracked
         permit.waited = waiter.at - waiter.since
@@ -337,18 +338,22 @@ class Line:
                     self._remove(head)  # its loop is gone, and the task with it
                     head = self._head()
                     continue
-                at = ledger.take(now, head.cost, head.tracked)
-                if at <= now:
-                    self._turn = 0 if self._turn >= _TURN - 1 or len(self._classes) == 1 else self._turn + 1
-                    head.at = now
-                    if self.journal is not None:
-                        self.journal(head.cost if isinstance(head.cost, int | float) else 1.0, now + ledger.offset)
-                elif at - now > head.max_wait and ledger.held_by in _SERVER and at < inf:
-                    head.error = RetryLater(self.scope, at + ledger.offset, at - now, ledger.held_by)
+                try:
+                    at = ledger.take(now, head.cost, head.tracked)
+                except CostAboveQuota as error:
+                    head.error = error  # limits lowered while it waited: its own error, nobody else's
                 else:
-                    head.reason = ledger.held_by
-                    self._next_at = moment = at
-                    break
+                    if at <= now:
+                        self._turn = 0 if self._turn >= _TURN - 1 or len(self._classes) == 1 else self._turn + 1
+                        head.at = now
+                        if self.journal is not None:
+                            self.journal(head.cost if isinstance(head.cost, int | float) else 1.0, now + ledger.offset)
+                    elif at - now > head.max_wait and ledger.held_by in _SERVER and at < inf:
+                        head.error = RetryLater(self.scope, at + ledger.offset, at - now, ledger.held_by)
+                    else:
+                        head.reason = ledger.held_by
+                        self._next_at = moment = at
+                        break
                 self._remove(head)
                 if head is not caller:
                     woken.append(head)
@@ -403,7 +408,7 @@ class Line:
 
     def _call(self, waiter: _Waiter, action: Any, *args: Any) -> None:
         try:
-            assert waiter.loop is not None  # noqa: S101 - for the type checker
+            assert waiter.loop is not None
             waiter.loop.call_soon_threadsafe(action, *args)
         except RuntimeError:
             # Its loop was closed just now, and the task with it: nobody will take what it was given.
@@ -524,8 +529,10 @@ class Line:
         """In a forked child: nobody waits here, nothing is in flight, and the lock is whole."""
         self.lock = threading.Lock()
         self._classes = {}
-        self.waiting = 0
-        self._news = []
+        self.waiting = self._turn = 0
+        self._next_at = self._pause_began = None
+        self._news, self._abandoned = [], []
+        self.journal = None
         self.ledger = Ledger(self._told, now=self.now(), offset=self.clock.epoch() - self.now())
 
 

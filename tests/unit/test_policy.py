@@ -1,0 +1,100 @@
+"""Policies: which scope a request belongs to, which limits a scope has, what is wrong usage, pickling."""
+
+from __future__ import annotations
+
+import pickle
+
+import pytest
+
+from paceline import Policy
+from paceline.errors import InputError, LimitSyntaxError
+from paceline.limits import Limit
+from paceline.policy import credential_of, read_limits
+
+
+@pytest.mark.parametrize(
+    ("url", "scope"),
+    [
+        ("https://api.example.com/a?b=1", "api.example.com:443"),
+        ("http://API.Example.com", "api.example.com:80"),
+        ("http://127.0.0.1:8080/x", "127.0.0.1:8080"),
+        ("http://[::1]:8080/x", "::1:8080"),
+        ("https://user:secret@api.example.com/", "api.example.com:443"),
+    ],
+)
+def test_a_scope_is_host_and_port(url: str, scope: str) -> None:
+    """Without a credential a scope is the host and the port, nothing else of the URL."""
+    assert Policy().scope_of(url) == scope
+
+
+@pytest.mark.parametrize("url", ["http://host:99999/", "http://host:port/", "http://[::1/"])
+def test_a_url_without_a_readable_host_is_an_input_error(url: str) -> None:
+    """A port or host that cannot be read is told as such, not as an error of urllib."""
+    with pytest.raises(InputError, match="cannot tell the host"):
+        Policy().scope_of(url)
+
+
+def test_credentials_part_scopes_and_do_not_show() -> None:
+    """Two credentials are two scopes, one credential is one; neither can be read from the scope's name."""
+    policy, url = Policy(), "https://api.example.com/"
+    one, two = policy.scope_of(url, "Bearer one"), policy.scope_of(url, "Bearer two")
+    assert one != two
+    assert one == policy.scope_of(url + "items/2", "Bearer one")
+    assert "one" not in one.partition("#")[2]
+    assert one != Policy().scope_of(url, "Bearer one")  # keyed: nobody can look it up
+
+
+def test_the_first_header_that_is_a_credential_counts() -> None:
+    """Header names in any case; Authorization before API keys before cookies; None where there is none."""
+    assert credential_of([("COOKIE", "c"), ("X-Api-Key", "k")]) == "k"
+    assert credential_of({"cookie": "c", "AUTHORIZATION": "a"}) == "a"
+    assert credential_of({"Accept": "*/*"}) is None
+
+
+def test_hosts_have_limits_of_their_own() -> None:
+    """A host's own limits, with or without its port, come before the policy's, whatever the credential."""
+    policy = Policy(limits="1/s", hosts={"A.example": "2/s", "b.example:8443": ["3/s", "4 concurrent"]})
+    shown = {
+        name: [str(limit) for limit in policy.limits_of(name)]
+        for name in ("a.example:443", "a.example:443#c0ffee", "b.example:8443", "b.example:443")
+    }
+    assert shown == {
+        "a.example:443": ["2/s"],
+        "a.example:443#c0ffee": ["2/s"],
+        "b.example:8443": ["3/s", "4 concurrent"],
+        "b.example:443": ["1/s"],
+    }
+
+
+def test_a_named_scope_is_shared_by_all() -> None:
+    """With a name, all hosts and credentials share one line."""
+    policy = Policy(limits="1/s", scope="crm")
+    assert policy.scope_of("https://a.example/") == policy.scope_of("https://b.example/", "x") == "crm"
+    assert list(policy.lines) == []
+    assert policy.line("crm") is policy.lines["crm"]
+
+
+def test_wrong_usage_is_found_when_the_policy_is_made() -> None:
+    """A bad limit, for all or for one host, and a store that there is not are errors at once."""
+    with pytest.raises(LimitSyntaxError):
+        Policy(limits="fast")
+    with pytest.raises(LimitSyntaxError):
+        Policy(hosts={"a.example": "1/fortnight"})
+    with pytest.raises(InputError, match="no store 'redis://localhost'"):
+        Policy(store="redis://localhost")
+
+
+def test_limits_come_as_text_values_or_both() -> None:
+    """One limit or several, as text or as values."""
+    assert read_limits("1/s") == read_limits(Limit(1, 1)) == read_limits([Limit(1, 1)]) == (Limit(1, 1),)
+
+
+def test_a_policy_pickles_without_its_lines() -> None:
+    """In another process a policy has the same limits and scopes, and starts with no line."""
+    policy = Policy(limits=["1/s", "2 concurrent"], hosts={"a.example": "5/s"})
+    policy.line("x:1").acquire()
+    copy = pickle.loads(pickle.dumps(policy))
+    assert copy.limits == policy.limits
+    assert copy.lines == {}
+    assert copy.scope_of("https://a.example/", "s") == policy.scope_of("https://a.example/", "s")
+    assert copy.line("x:1").try_acquire() is not None
