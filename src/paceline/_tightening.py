@@ -57,6 +57,11 @@ class Tightening:
         self._decreased_at = -inf
         self._turned_at = now
 
+    @property
+    def at_rest(self) -> bool:
+        """Whether nothing is taken away, so that clean periods have nothing to give back."""
+        return self.credit and self.scale >= self.ceiling
+
     def refused(self, now: float, period: float, reached: float | None = None) -> str | None:
         """Takes away after a refusal inside the limits; what was done in words, None within a period of the last.
 
@@ -87,7 +92,7 @@ class Tightening:
 
     def clean(self, now: float, period: float) -> bool:
         """An answer was served at `now`: whether a clean period is full and gave something back."""
-        if now - self._turned_at < period or (self.scale >= self.ceiling and self.credit):
+        if now - self._turned_at < period or self.at_rest:
             return False
         self._turned_at = now
         if self.scale < self.ceiling:

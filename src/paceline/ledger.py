@@ -244,6 +244,10 @@ class Ledger:
             and not self._probing
             and not self.reads_epoch
         )
+        # With no limit at all, and nothing learned of one, nothing stands in the way.
+        self._free = not (
+            self._told or self._led or self._ramp or self._probing or max(self._pause.until, self._held_until) > -inf
+        )
         self.only = self._told[0].schedule if plain else None
         self.only_state = self._told[0].state if plain else None
 
@@ -267,6 +271,11 @@ class Ledger:
             else:
                 self.held_by = "pace" if at < inf else "concurrency"
             return at
+        if self._free:
+            if tracked:
+                self.in_flight += 1
+                self._unwritten += 1
+            return now
         return self._take(now, cost, tracked)
 
     def _take(self, now: float, cost: Cost, tracked: bool) -> float:
@@ -512,10 +521,12 @@ class Ledger:
             return self._learn_refusal(now, departed, signal, status)
         self._last_served = now
         pause = self._pause
+        changed = bool(self._led)
         if departed > pause.volley:
             # One from before the pause says nothing about how things stand now.
             pause.streak = 0
-            self._probing, self._probe_at = False, None
+            if self._probing:
+                self._probing, self._probe_at, changed = False, None, True
         if departed >= self._served_since:
             self._served += self._weigh("requests", cost)
         learned = before = None
@@ -532,8 +543,9 @@ class Ledger:
                 pause.until, pause.reason = now + wait, "asked by the server"
                 pause.volley = now if began else pause.volley
                 self._ramp = None
-        self._recover(now)
-        if self.only is None or wait or self._led:
+        if not self._tight.at_rest or self._fewer_at > -inf:
+            self._recover(now)
+        if changed or wait or signal.limits:
             self._settle_path()
         if not (wait or learned or remaining is not None):
             return _NOTHING

@@ -308,6 +308,8 @@ class Engine:
             rides = [*self._rides, *(lane.asking for lane in self._lanes.values() if lane.asking is not None)]
             if rides:
                 await asyncio.gather(*rides, return_exceptions=True)
+            if self._rides:
+                await asyncio.sleep(0)  # what tasks that have just ended held is given back in the next tick
         if self._broken is not None:
             raise self._broken
 

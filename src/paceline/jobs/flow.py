@@ -192,7 +192,12 @@ class Flow(Engine):
         # Read after the append, and cleared before the inbox is emptied: so no input is left lying.
         if not self._kicked and self._loop is not None:
             self._kicked = True
-            self._loop.call_soon_threadsafe(self._take_in)
+            try:
+                self._loop.call_soon_threadsafe(self._take_in)
+            except RuntimeError:
+                if not self._loop.is_closed():
+                    raise
+                # The flow has ended meanwhile: what it ended with is the next that the consumer takes.
 
     def _take_in(self) -> None:
         self._kicked = False

@@ -40,6 +40,7 @@ def schedule_for(limit: Limit, *, guard: float | None = None, scale: float = 1.0
     scale: the share of the quota to use, 0 < scale <= 1; below 1 after refusals inside the limit.
     credit: whether an idle scope may begin with a burst.
 
+    >>> from paceline.limits import Limit
     >>> schedule = schedule_for(Limit.parse("10/s"))
     >>> state = schedule.start(now=0.0, offset=0.0)
     >>> [schedule.earliest(state, 0.0, 1) for _ in range(3)]
