@@ -79,6 +79,8 @@ class Policy:
     def __post_init__(self) -> None:
         self.limits = read_limits(self.limits)
         self.hosts = {host.lower(): read_limits(limits) for host, limits in self.hosts.items()}
+        if self.scope is not None and self.hosts:
+            raise InputError("one scope for all has no limits for single hosts: give scope, or limits like HOST=LIMIT, not both")
         if self.store != "memory:":
             raise InputError(f"there is no store {self.store!r}; this version keeps scopes in memory: write memory:")
         self._lines: dict[str, Line] = {}

@@ -93,9 +93,9 @@ def nginx(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, Path]
         process.wait(20)
 
 
-@pytest.mark.parametrize("limit", ["100/s bucket burst 20"])
+@pytest.mark.parametrize("limit", ["100/s bucket burst 20", "100/s"])
 def test_nginx_refuses_nothing(desk: Desk, nginx: tuple[str, Path], limit: str) -> None:
-    """Told nginx's rate and burst, its own access log has every item once and no 429."""
+    """Told nginx's rate and burst, or its rate alone, its own access log has every item once and no 429."""
     base, log = nginx
     count = 500
     source = desk.write("urls.txt", urls(base, count))

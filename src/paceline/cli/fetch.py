@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shlex
 import sys
@@ -260,15 +261,19 @@ def _bearer(options: dict[str, Any]) -> AsyncCredential[str] | None:
             )
             try:
                 out, err = await asyncio.wait_for(process.communicate(), 60)
-            except TimeoutError:
-                process.kill()
+            except BaseException as error:
+                # Late, or stopped by the user: in neither case may it live on.
+                with contextlib.suppress(ProcessLookupError):
+                    process.kill()
                 await process.wait()
+                if not isinstance(error, TimeoutError):
+                    raise
                 raise OutputError(f"the command of --bearer-command, {words[0]}, did not end within 60 s; run the same command again to go on") from None
         except OSError as error:
             raise OutputError(f"the command of --bearer-command, {words[0]}, cannot be run: {error.strerror or error}") from None
         token = out.decode("utf-8", "replace").strip()
         if process.returncode or not token or any(char.isspace() for char in token):
-            why = mask_text(err.decode("utf-8", "replace").strip()[-300:]) or "it printed no token, or more than one word"
+            why = mask_text(err.decode("utf-8", "replace").strip())[-300:] or "it printed no token, or more than one word"
             raise OutputError(f"the command of --bearer-command, {words[0]}, failed (exit {process.returncode}): {why}; run the same command again to go on")
         return token
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import gc
+import os
 import signal
 import threading
 import time
@@ -13,7 +14,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
 from .. import __version__
-from ..errors import OutputError
+from ..errors import InputError, OutputError
 from ..policy import Policy, credential_of
 from ..telemetry.fan import all_of
 from .account import Account, How
@@ -39,6 +40,7 @@ __all__ = ["Batch", "Ended", "run_loop"]
 CHECKPOINT_EVERY: Final = 1.0
 TICK_EVERY: Final = 0.125
 _SYNCED_SCOPES: Final = 64
+_KEPT_SCOPES: Final = 4096
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +90,7 @@ class Batch:
     _slots: dict[str, int] = field(default_factory=dict)
     _before: dict[str, Any] = field(default_factory=dict)
     _trouble: OutputError | None = None
+    _synced: int = 0
     _pace: deque[tuple[float, int]] = field(default_factory=lambda: deque([(time.monotonic(), 0)], maxlen=16))
     _saving: threading.Lock = field(default_factory=threading.Lock)
 
@@ -97,6 +100,7 @@ class Batch:
             from .report import check_report_path
 
             check_report_path(self.report)
+            self._keep_report_apart(self.report)
         source = Source.open(self.source, Defaults(self.method, self.headers))
         try:
             output = Output.open(
@@ -124,6 +128,14 @@ class Batch:
 
             write_report(self.report, self.account, {"version": __version__, "source": self.source, "out": self.out})
         return Ended(status, self.account, self._trouble)
+
+    def _keep_report_apart(self, report: str) -> None:
+        """Raises InputError where the report would overwrite another file of the job."""
+        place = os.path.realpath(report)
+        others = {"SOURCE": self.source, "OUT": self.out, "OUT's state": self.out + ".state", "the file of --failed": self.failed}
+        for what, path in others.items():
+            if path is not None and path != "-" and os.path.realpath(path) == place:
+                raise InputError(f"the report {report} is {what} itself, which would be overwritten: name another one")
 
     def _request(self) -> dict[str, str]:
         """What decides the answers, for the checkpoint to notice a change; credentials may be renewed."""
@@ -163,13 +175,17 @@ class Batch:
             if slot < _SYNCED_SCOPES:
                 # The name must stand in the checkpoint before the count means anything.
                 with self._saving:
+                    self._synced += 1
                     self._output.checkpoint(self._extra())
 
     def _extra(self) -> dict[str, Any]:
         scopes: dict[str, Any] = dict(self._before)
         for scope, line in self.engine.lanes.items():
             slot = self._slots.get(scope)
-            if slot is not None:
+            if slot is None:
+                if len(scopes) < _KEPT_SCOPES:
+                    scopes[scope] = {"books": line.export()}
+            else:
                 # Counted first: a departure between the two readings is then counted twice, never missed.
                 counted = self._departures.spent(slot).permits
                 scopes[scope] = {"slot": slot, "counted": counted, "books": line.export()}
@@ -297,20 +313,25 @@ class Batch:
             await asyncio.sleep(TICK_EVERY)
             self._pace.append((time.monotonic(), self.account.attempts))
             if display is not None:
-                display.tick()
+                try:
+                    display.tick()
+                except OSError:
+                    display = None  # whoever watched has gone away; the job goes on
             if time.monotonic() >= due:
                 try:
                     snapshot = self._output.snapshot(self._extra())
-                    await asyncio.to_thread(self._save, snapshot)
+                    await asyncio.to_thread(self._save, snapshot, self._synced)
                 except OutputError as error:
                     self._trouble = self._trouble or error
                     self.engine.halt()
                     return
                 due = time.monotonic() + CHECKPOINT_EVERY
 
-    def _save(self, snapshot: Snapshot) -> None:
+    def _save(self, snapshot: Snapshot, synced: int) -> None:
         with self._saving:
-            self._output.save(snapshot)
+            # A new scope's checkpoint may have been saved while this one waited for its thread: that is the newer.
+            if synced == self._synced:
+                self._output.save(snapshot)
 
     @contextlib.contextmanager
     def _signals(self, loop: asyncio.AbstractEventLoop) -> Iterator[None]:

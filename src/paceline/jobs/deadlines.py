@@ -38,6 +38,7 @@ class Deadlines:
     def end(self, task: asyncio.Task[object]) -> None:
         """The attempt is over."""
         self._due.pop(task, None)
+        self._expired.discard(task)
 
     def expired(self, task: asyncio.Task[object]) -> bool:
         """Whether the cancellation that `task` has just met was its time limit's; it is taken back then."""

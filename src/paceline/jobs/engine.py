@@ -20,7 +20,7 @@ from ..drive import adrive
 from ..effects import Answer, Call, Fault, Send
 from ..errors import PacelineError, RetryLater
 from ..exchange import Rules, exchange
-from ..masking import mask_url
+from ..masking import is_secret_name, mask_url
 from ..policy import Policy, credential_of
 from ..signals import read_signal
 from ..telemetry.fan import wanted
@@ -70,6 +70,14 @@ class Result(NamedTuple):
     error: str | None
 
 
+class _Turn(asyncio.Future["Permit"]):
+    """One that was sent before and waits for another permit, of its own cost."""
+
+    def __init__(self, cost: Cost) -> None:
+        super().__init__()
+        self.cost = cost
+
+
 class _Lane:
     """One scope in this job: its line, who is next to leave, and whether it was put off until later.
 
@@ -83,7 +91,7 @@ class _Lane:
         self.scope = scope
         self.line = line
         self.rules = rules
-        self.queue: deque[Request | asyncio.Future[Permit]] = deque()
+        self.queue: deque[Request | _Turn] = deque()
         self.asking: asyncio.Task[None] | None = None
         self.hungry = False
         self.put_off: RetryLater | None = None
@@ -135,7 +143,7 @@ class _Ride:
             self.leave()
             if self.engine.draining:
                 raise asyncio.CancelledError
-            permit = await self.engine.again(self.lane)
+            permit = await self.engine.again(self.lane, cost)
             self.placed = True
         self.permit = None
         tally = self.engine.tally
@@ -167,6 +175,8 @@ class _Ride:
         return reply
 
     async def renew(self, _permit: Permit) -> bool:
+        if self.foreign:
+            return False  # another origin was never sent the token
         self.leave()
         bearer = self.engine.bearer
         return bearer is not None and await bearer.renew(self.version)
@@ -405,47 +415,53 @@ class Engine:
                 self._hungry.append(lane)
                 return
             entry = lane.queue[0]
-            cost = 1.0 if isinstance(entry, asyncio.Future) else entry.cost
+            cost = entry.cost
             try:
                 permit = lane.line.try_acquire(cost, True)
             except PacelineError as error:
                 lane.queue.popleft()
                 self._refused_entry(entry, error)
                 continue
-            self.in_flight += 1
             if permit is None:
                 assert self._loop is not None
                 lane.asking = self._loop.create_task(self._ask(lane, cost))
+                lane.asking.add_done_callback(partial(self._asked, lane))
                 return
+            self.in_flight += 1
             lane.queue.popleft()
             self._let_go(lane, entry, permit)
 
-    async def _ask(self, lane: _Lane, cost: float) -> None:
+    async def _ask(self, lane: _Lane, cost: Cost) -> None:
         """Waits, with a place held, for a scope's next permit and gives it to whoever is first by then."""
         try:
             permit: Permit = await lane.line.acquire_async(cost, 0, None, True)
         except RetryLater as later:
             lane.asking = None
-            self.give_place()
             self.put_lane_off(lane, later)
             return
         except PacelineError as error:
             lane.asking = None
-            self.give_place()
             self._refused_entry(lane.queue.popleft(), error)
             self._pump(lane)
             return
-        except BaseException:
-            lane.asking = None
-            self.give_place()
-            raise
         lane.asking = None
-        if lane.queue:
+        if lane.queue and self.in_flight < self.concurrency:
+            self.in_flight += 1
             self._let_go(lane, lane.queue.popleft(), permit)
         else:
             permit.cancel()
-            self.give_place()
         self._pump(lane)
+
+    def _asked(self, lane: _Lane, task: asyncio.Task[None]) -> None:
+        if lane.asking is task:  # cancelled, perhaps before its first step, or broken: nobody has given its place on
+            lane.asking = None
+        if not task.cancelled():
+            self._break(task.exception())
+
+    def _break(self, error: BaseException | None) -> None:
+        if error is not None and self._broken is None:
+            self._broken = error
+            self.halt()
 
     def _let_go(self, lane: _Lane, entry: Request | asyncio.Future[Permit], permit: Permit) -> None:
         if isinstance(entry, asyncio.Future):
@@ -469,7 +485,7 @@ class Engine:
         self._close(entry)
         self.finish(Result(entry, None, (), None, 0, 0.0, 0.0, str(error)))
 
-    async def again(self, lane: _Lane) -> Permit:
+    async def again(self, lane: _Lane, cost: Cost) -> Permit:
         """Another permit for a request that was sent before: it goes ahead of all that were not, but for one.
 
         Were it always the first, a request that is refused for its own sake would be the one to probe after every
@@ -478,7 +494,7 @@ class Engine:
         if lane.put_off is not None:
             raise lane.put_off
         assert self._loop is not None
-        turn: asyncio.Future[Permit] = self._loop.create_future()
+        turn = _Turn(cost)
         lane.queue.insert(1, turn)
         self._pump(lane)
         try:
@@ -492,7 +508,8 @@ class Engine:
     def give_place(self) -> None:
         """A place in flight is free: the next scope that waits for one goes on."""
         self.in_flight -= 1
-        if self._hungry and not self.draining:
+        # A scope whose turn it is may have nothing left to send: then it is the next one's.
+        while self._hungry and self.in_flight < self.concurrency and not self.draining:
             lane = self._hungry.popleft()
             lane.hungry = False
             self._pump(lane)
@@ -515,9 +532,8 @@ class Engine:
                         lane.hungry = True
                         self._hungry.append(lane)
                     return True
-            ride.placed = False
-            self.in_flight -= 1
-            self._pump(lane)
+            lane.hungry = True
+            self._hungry.appendleft(lane)
         ride.leave()
         return False
 
@@ -536,15 +552,16 @@ class Engine:
         if ride.open:
             self._close(ride.item)
         if not task.cancelled():
-            error = task.exception()
-            if error is not None and self._broken is None:
-                self._broken = error
-                self.halt()
+            self._break(task.exception())
+        elif not self.draining:
+            self._break(RuntimeError("a request was cancelled from outside of the engine"))
 
     def _close(self, item: Request) -> None:
         """One input is no longer open."""
         self._open -= 1
         if item.body is not None:
+            if self._open_bytes >= _OPEN_BYTES:
+                self._wake()
             self._open_bytes -= len(item.body)
         if not self._open % _NEWS or self._fed or self.draining:
             self._wake()
@@ -604,6 +621,7 @@ def _next_hop(ride: _Ride, answer: Answer) -> _Target | None:
         method, body = "GET", None
         dropped |= _ABOUT_BODY
     headers = ride.headers
-    if any(name.lower() in dropped for name in headers):
-        headers = {name: value for name, value in headers.items() if name.lower() not in dropped}
+    gone = {name for name in headers if name.lower() in dropped or (not same and is_secret_name(name))}
+    if gone:
+        headers = {name: value for name, value in headers.items() if name not in gone}
     return _Target(method, url, headers, body, ride.foreign or not same)

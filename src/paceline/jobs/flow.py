@@ -9,6 +9,7 @@ import threading
 from collections import deque
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
@@ -254,7 +255,8 @@ class Flow(Engine):
         """A record was taken; from any thread, but one thread only."""
         self._taken_out += len(record.body)
         if self._kept and self._loop is not None:
-            self._loop.call_soon_threadsafe(self._give_back)
+            with suppress(RuntimeError):  # the flow has ended, and its loop is closed
+                self._loop.call_soon_threadsafe(self._give_back)
 
     @property
     def _heavy(self) -> bool:
@@ -297,6 +299,9 @@ class Flow(Engine):
                 error = RetryLater(later.scope, later.until, later.wait, later.reason)
         except Exception as trouble:  # noqa: BLE001 - raised where the records are taken
             error = trouble
+        except (SystemExit, KeyboardInterrupt) as trouble:
+            error = trouble
+            raise
         finally:
             for task in self._renewing:
                 task.cancel()
@@ -347,7 +352,7 @@ class Worker:
         try:
             loop.run_until_complete(_serve(plan, put, ready))
             loop.run_until_complete(loop.shutdown_asyncgens())
-        except Exception as error:  # noqa: BLE001 - raised where the records are taken
+        except BaseException as error:  # noqa: BLE001 - raised where the records are taken
             put(Ended(error))
         finally:
             loop.close()

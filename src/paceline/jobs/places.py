@@ -74,7 +74,7 @@ def open_locked(path: str, what: str, *, mode: int = 0o666) -> int:
 def keep_apart(out: str, failed: str | None, source: Source) -> None:
     """Raises InputError where two of SOURCE, OUT, its state and the file of --failed are one file."""
     state = out + ".state"
-    taken = {out: "OUT", state: "OUT's state", state + ".out": "OUT's", state + ".new": "OUT's"}
+    taken = {out: "OUT", state: "OUT's state", state + ".out": "OUT's", state + ".new": "OUT's", out + ".departures": "OUT's"}
     if source.path is not None and (source.path in taken or _same(source, out)):
         raise InputError(f"SOURCE and OUT are the same file, {source.path}: name another OUT")
     if failed is None:

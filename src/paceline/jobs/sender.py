@@ -166,7 +166,8 @@ class AiohttpSender:
         most = self._options.max_body
         headers = response.headers
         length = headers.get("Content-Length")
-        if length is not None and "Content-Encoding" not in headers and length.isascii() and length.isdigit():
+        bodiless = response.method == "HEAD" or response.status == 304
+        if length is not None and not bodiless and "Content-Encoding" not in headers and length.isdecimal():
             if len(length) > 18 or int(length) > most:
                 raise TooLarge(most)
             return await response.read()

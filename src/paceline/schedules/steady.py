@@ -10,7 +10,7 @@ of n the next one goes n intervals later, and no window ever holds more than the
 from __future__ import annotations
 
 from math import floor, inf
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from ._base import Schedule
 from .sliding import Sliding, SlidingState
@@ -19,6 +19,9 @@ if TYPE_CHECKING:
     from ..limits import Limit
 
 __all__ = ["Steady", "SteadyState"]
+
+_SHORT: Final = 10.0  # seconds
+_FEW: Final = 10
 
 
 class SteadyState:
@@ -49,7 +52,7 @@ class SteadyState:
 class Steady(Schedule[SteadyState]):
     """See the module."""
 
-    __slots__ = ("_sliding", "guard", "idle", "interval", "limit", "period", "quota", "sigma", "whole")
+    __slots__ = ("_sliding", "burst", "guard", "idle", "interval", "limit", "period", "quota", "sigma", "whole")
 
     def __init__(self, limit: Limit, *, guard: float, scale: float = 1.0, credit: bool = True) -> None:
         self.limit = limit
@@ -60,6 +63,9 @@ class Steady(Schedule[SteadyState]):
         base = limit.quota if credit else max(limit.quota - 1, limit.quota / 2)
         self.quota = base * scale
         self.interval = (limit.period + guard) / self.quota
+        # A server that allows the quota a period may all the same allow only a few at once (nginx with a small
+        # burst). Where a period is short, holding back costs a job less than one period; where it is long, hours.
+        self.burst = self.quota if limit.period > _SHORT else min(self.quota, _FEW)
         # Lateness of timers up to sigma is made good by the next slot, so that it does not add up.
         self.sigma = min(guard / 2, 0.020)
         self.idle = limit.period + guard if credit else inf
@@ -102,7 +108,7 @@ class Steady(Schedule[SteadyState]):
             idle = at - state.last - self.idle
             if idle > 0:
                 # All of it on first use, and again after two periods; a part in between.
-                fresh = floor(self.quota * min(1.0, idle / self.period))
+                fresh = floor(self.burst * min(1.0, idle / self.period))
                 if at >= state.credit_until or fresh > state.credit:
                     state.credit, state.credit_until = fresh, at + self.period
             if at - self.sigma > tat:
@@ -184,7 +190,7 @@ class Steady(Schedule[SteadyState]):
     def spend(self, state: SteadyState, at: float, count: float) -> None:
         # Of permits of one each no log is needed: the credit and the schedule say it all.
         if at - state.last > self.idle:
-            state.credit, state.credit_until = self.whole, at + self.period
+            state.credit, state.credit_until = self.burst, at + self.period
         state.credit = max(0.0, state.credit - count)
         state.tat = max(state.tat, at) + self.interval * count
         state.last = max(state.last, at)

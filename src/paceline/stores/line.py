@@ -515,7 +515,10 @@ class Line:
     def export(self) -> dict[str, Any]:
         """What a later run must know of this one's departures (small, JSON)."""
         with self.lock:
-            return self.ledger.export(self._tick())
+            now = self.now()
+            # What another process reads is told in the wall clock's time as it is now.
+            self.ledger.offset = self.clock.epoch() - now
+            return self.ledger.export(now)
 
     def restore(self, saved: Mapping[str, Any], permits: float = 0.0, last: float = 0.0) -> None:
         """Takes over what `export` gave; `permits` more had gone since, the last at `last` (epoch seconds)."""
