@@ -285,6 +285,51 @@ def test_redirects_are_followed_each_with_a_permit() -> None:
     assert last == {"Accept": "*/*"}
 
 
+def test_a_scope_put_off_leaves_its_place_to_others() -> None:
+    """With one place, a scope that is put off while it waits for the place hands it on: nothing hangs."""
+    sender = ScriptedSender(lambda url, _n: (429, {"Retry-After": "5000"}) if "slow" in url else (200, {}))
+    items = [request(n, f"https://{'slow' if n <= 10 else 'fast'}.example.com/{n}") for n in range(1, 21)]
+    results, engine, _ = run(items, sender, concurrency=1)
+    assert len(results) == 10
+    assert engine.put_off == 10
+
+
+def test_a_scope_of_impossible_costs_leaves_its_place_to_others() -> None:
+    """With one place, a scope whose inputs can never be granted hands it on: nothing hangs."""
+    items = [request(n, f"https://{'a' if n <= 10 else 'b'}.example.com/{n}", cost=11 if 1 < n <= 10 else 1) for n in range(1, 21)]
+    results, _, _ = run(items, ScriptedSender(), limits=["10/s"], concurrency=1)
+    assert len(results) == 20
+    assert sum(result.error is not None for result in results) == 9
+
+
+def test_a_retry_costs_what_the_first_attempt_cost() -> None:
+    """Two inputs of cost 50, each failing once, under 100/10s: never more than 100 in ten seconds."""
+    sender = ScriptedSender(lambda _url, n: (503, {}) if n == 1 else (200, {}))
+    results, _, _ = run([request(n, cost=50) for n in range(1, 5)], sender, limits=["100/10s sliding"])
+    moments = [at for at, _, _ in sender.sent]
+    assert len(results) == 4
+    assert len(moments) == 8
+    assert all(sum(begin <= at < begin + 10 for at in moments) <= 2 for begin in moments)
+
+
+def test_paced_scopes_do_not_starve_a_free_one() -> None:
+    """A hundred slow hosts and thirty-two places: a host without a limit is served at once."""
+    hosts = {f"h{n}.example.com": "1/10s sliding" for n in range(100)}
+    items = [request(n, f"https://h{n % 100}.example.com/{n}") for n in range(1, 301)]
+    items += [request(n, f"https://free.example.com/{n}") for n in range(301, 401)]
+    sender = ScriptedSender()
+    run(items, sender, hosts=hosts, concurrency=32)
+    assert max(at for at, what, _ in sender.sent if "free" in what) - 1000.0 < 3.0
+
+
+def test_another_origin_sees_no_header_that_looks_like_a_secret() -> None:
+    """A redirect to another origin drops whatever header's name speaks of a secret."""
+    sender = ScriptedSender(lambda url, _n: (302, {"Location": "https://b.example.com/"}) if "//a." in url else (200, {}))
+    item = Request(1, 1, "GET", "https://a.example.com/", {"X-Auth-Token": "s3cret", "Accept": "*/*"}, None, 1.0, "", b"", 1)
+    run([item], sender)
+    assert sender.sent[1][2] == {"Accept": "*/*"}
+
+
 def test_a_post_becomes_a_get_after_303() -> None:
     """After 303, and after 302 to a POST, the next request is a GET without a body (RFC 9110, section 15.4.4)."""
     sender = ScriptedSender(lambda url, _n: (303, {"Location": "/done"}) if url.endswith("/form") else (200, {}))
