@@ -1,4 +1,4 @@
-"""steady: one departure every (period + guard)/quota, and the whole quota at once after a long idle spell.
+"""steady: one departure every (period + guard)/quota, and a burst after a long idle spell.
 
 Pacing is the one shape that stays inside a sliding log, a fixed window, a bucket and a sliding counter alike,
 because the server counts arrivals while we control departures. It is GCRA with a burst of one: `tat` is the
