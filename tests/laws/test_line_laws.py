@@ -156,7 +156,7 @@ def test_steering_in_the_middle_of_everything(texts: list[str], seed: int) -> No
 
 
 @few(30)
-@given(count=st.integers(2, 40), asked=st.sampled_from([None, 0.0, 1.5, 20.0]), seed=SEEDS)
+@given(count=st.integers(2, 10), asked=st.sampled_from([None, 0.0, 1.5, 20.0]), seed=SEEDS)
 def test_a_volley_of_refusals_is_one(count: int, asked: float | None, seed: int) -> None:
     """N refusals of one volley, in whatever order: one pause, at most one decrease, then a ramp, then everybody."""
     rng = random.Random(seed)

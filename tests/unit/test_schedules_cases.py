@@ -14,7 +14,7 @@ PACED = ["steady", "sliding", "bucket", "fixed"]
 @pytest.mark.parametrize("shape", PACED)
 def test_permits_known_to_have_gone_leave_the_rest(shape: str) -> None:
     """After `spend` of most of a quota, only the rest goes at once."""
-    schedule = schedule_for(Limit(50, 10, shape))
+    schedule = schedule_for(Limit(50, 20, shape))
     state = schedule.start(0.0, 0.0)
     schedule.spend(state, 1.0, 40)
     gone = 0
