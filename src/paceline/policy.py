@@ -85,7 +85,7 @@ class Policy:
             raise InputError(f"there is no store {self.store!r}; this version keeps scopes in memory: write memory:")
         self._lines: dict[str, Line] = {}
 
-    def scope_of(self, url: str, credential: str | None = None) -> str:
+    def scope_of(self, url: str, credential: str | None = None, *, method: str = "GET") -> str:  # noqa: ARG002
         """The scope that a request belongs to; a credential appears in it only as a keyed hash.
 
         >>> Policy(scope="crm").scope_of("https://api.example.com/")

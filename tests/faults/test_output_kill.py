@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-COUNT = 4000
+COUNT = 20_000
 KILLS = 20
 
 # Writes what is left, eight records a flush and a tick on standard output, a checkpoint every 32 ticks.
