@@ -1,4 +1,8 @@
-"""The two loops that act for an exchange, sync and async: they take permits, send, learn, sleep and tell."""
+"""The two loops that act for an exchange, sync and async: they take permits, send, learn, sleep and tell.
+
+`serve` and `aserve` are what clients call. Nearly every request is served by its first attempt, and needs no generator
+for that: they take that attempt themselves, and hand over to `drive` and `adrive` where it was not the last.
+"""
 
 from __future__ import annotations
 
@@ -7,17 +11,20 @@ import time
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
 from .effects import Acquire, Answer, Discard, Emit, Fault, Learn, Refresh, Refreshed, Send, Sleep
+from .errors import PacelineError
+from .exchange import ends_at_once, exchange
+from .outcome import Outcome
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Generator
+    from collections.abc import Awaitable, Callable, Generator, Sequence
 
-    from .effects import Effect, Learned, Permit
+    from .effects import Call, Effect, Learned, Permit
     from .events import Sink
+    from .exchange import Rules
     from .ledger import Cost
-    from .outcome import Outcome
     from .signals import Signal
 
-__all__ = ["AsyncScope", "Scope", "Steps", "adrive", "drive"]
+__all__ = ["AsyncScope", "Scope", "Steps", "adrive", "aserve", "drive", "serve"]
 
 Steps: TypeAlias = "Generator[Effect, Any, Outcome]"
 
@@ -46,11 +53,74 @@ class AsyncScope(_Teachable, Protocol):
         """Waits for a permit; raises AcquireTimeout, CostAboveQuota or RetryLater where none comes."""
 
 
+def serve(
+    call: Call,
+    rules: Rules,
+    scope: Scope,
+    send: Callable[[Send], Answer | Fault],
+    *,
+    permit: Permit | None = None,
+    emit: Sink | None = None,
+    refresh: Callable[[Permit], bool] | None = None,
+    discard: Callable[[Answer], None] | None = None,
+    sleep: Callable[[float], None] = time.sleep,
+    clock: Callable[[], float] = time.time,
+) -> Outcome:
+    """All sends of one request until it ends: `drive` of its `exchange`, by a shorter way where one attempt is enough.
+
+    permit: one that was granted for the first attempt already. The other arguments are those of `drive`.
+    """
+    replies: list[Any] = [] if permit is None else [permit]
+    answer: Answer | None = None
+    if rules.events != "all":
+        try:
+            if permit is None:
+                permit = scope.acquire(call.cost, priority=call.priority, timeout=rules.retry.deadline)
+                replies.append(permit)
+            left = rules.retry.deadline
+            reply = send(Send(permit, 1, left if left is None else left - permit.waited))
+            if isinstance(reply, Answer):
+                answer = reply
+                signal = rules.read(
+                    reply.status, reply.headers, reply.body, now=reply.now, method=call.method, url=call.url
+                )
+                learned = scope.learn(permit, signal, reply.status)
+                if not reply.held:
+                    permit.release()
+                if ends_at_once(call, rules, reply.status, signal):
+                    return Outcome(reply, None, None, 1, 0, permit.waited, None)
+                replies += reply, learned
+            else:
+                _end(permit, reply)
+                replies.append(reply)
+        except BaseException as error:
+            if permit is None and isinstance(error, PacelineError):
+                replies.append(error)
+            else:
+                if answer is not None and discard is not None:
+                    discard(answer)
+                if permit is not None:
+                    permit.cancel()
+                raise
+    return drive(
+        exchange(call, rules, clock()),
+        scope,
+        send,
+        replies=replies,
+        emit=emit,
+        refresh=refresh,
+        discard=discard,
+        sleep=sleep,
+        clock=clock,
+    )
+
+
 def drive(
     steps: Steps,
     scope: Scope,
     send: Callable[[Send], Answer | Fault],
     *,
+    replies: Sequence[Any] = (),
     emit: Sink | None = None,
     refresh: Callable[[Permit], bool] | None = None,
     discard: Callable[[Answer], None] | None = None,
@@ -59,6 +129,7 @@ def drive(
 ) -> Outcome:
     """Acts for one exchange until it ends, blocking this thread.
 
+    replies: what came of the first effects already (see `serve`): permit, answer or fault, and what was learned.
     send: sends the request once. It stamps `effect.permit.sent()` when the request goes on the wire, bounds
     its time by `effect.left`, and makes a `Fault` of its client's exceptions; one it raises ends the exchange.
     emit: takes the events. refresh: renews the credential (see `paceline.credentials`), True if it is fresher.
@@ -91,11 +162,10 @@ def drive(
     sleeps True
     2
     """
-    permit: Permit | None = None
-    answer: Answer | None = None
+    permit, answer = _taken(replies)
     reply: Any
     try:
-        effect = next(steps)
+        effect = _catch_up(steps, replies)
         while True:
             try:
                 if isinstance(effect, Acquire):
@@ -150,11 +220,71 @@ def drive(
             permit.cancel()
 
 
+async def aserve(
+    call: Call,
+    rules: Rules,
+    scope: AsyncScope,
+    send: Callable[[Send], Awaitable[Answer | Fault]],
+    *,
+    permit: Permit | None = None,
+    emit: Sink | None = None,
+    refresh: Callable[[Permit], Awaitable[bool]] | None = None,
+    discard: Callable[[Answer], Awaitable[None]] | None = None,
+    sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+    clock: Callable[[], float] = time.time,
+) -> Outcome:
+    """All sends of one request until it ends; as `serve`, awaited."""
+    replies: list[Any] = [] if permit is None else [permit]
+    answer: Answer | None = None
+    if rules.events != "all":
+        try:
+            if permit is None:
+                permit = await scope.acquire(call.cost, priority=call.priority, timeout=rules.retry.deadline)
+                replies.append(permit)
+            left = rules.retry.deadline
+            reply = await send(Send(permit, 1, left if left is None else left - permit.waited))
+            if isinstance(reply, Answer):
+                answer = reply
+                signal = rules.read(
+                    reply.status, reply.headers, reply.body, now=reply.now, method=call.method, url=call.url
+                )
+                learned = scope.learn(permit, signal, reply.status)
+                if not reply.held:
+                    permit.release()
+                if ends_at_once(call, rules, reply.status, signal):
+                    return Outcome(reply, None, None, 1, 0, permit.waited, None)
+                replies += reply, learned
+            else:
+                _end(permit, reply)
+                replies.append(reply)
+        except BaseException as error:
+            if permit is None and isinstance(error, PacelineError):
+                replies.append(error)
+            else:
+                if answer is not None and discard is not None:
+                    await discard(answer)
+                if permit is not None:
+                    permit.cancel()
+                raise
+    return await adrive(
+        exchange(call, rules, clock()),
+        scope,
+        send,
+        replies=replies,
+        emit=emit,
+        refresh=refresh,
+        discard=discard,
+        sleep=sleep,
+        clock=clock,
+    )
+
+
 async def adrive(
     steps: Steps,
     scope: AsyncScope,
     send: Callable[[Send], Awaitable[Answer | Fault]],
     *,
+    replies: Sequence[Any] = (),
     emit: Sink | None = None,
     refresh: Callable[[Permit], Awaitable[bool]] | None = None,
     discard: Callable[[Answer], Awaitable[None]] | None = None,
@@ -185,11 +315,10 @@ async def adrive(
     sleeps True
     2
     """
-    permit: Permit | None = None
-    answer: Answer | None = None
+    permit, answer = _taken(replies)
     reply: Any
     try:
-        effect = next(steps)
+        effect = _catch_up(steps, replies)
         while True:
             try:
                 if isinstance(effect, Acquire):
@@ -250,3 +379,23 @@ def _end(permit: Permit, fault: Fault) -> None:
         permit.release()
     else:
         permit.cancel()
+
+
+def _catch_up(steps: Steps, replies: Sequence[Any]) -> Effect:
+    """Tells the exchange what came of its first effects; the effect it wants next."""
+    effect = next(steps)
+    for reply in replies:
+        effect = steps.throw(reply) if isinstance(reply, PacelineError) else steps.send(reply)
+    return effect
+
+
+def _taken(replies: Sequence[Any]) -> tuple[Permit | None, Answer | None]:
+    """What those replies leave in the hands of whoever goes on: a permit not yet given back, an answer not yet final."""
+    if not replies or isinstance(replies[0], PacelineError):
+        return None, None
+    if len(replies) == 1:
+        return replies[0], None
+    answer = replies[1]
+    if isinstance(answer, Answer):
+        return (replies[0] if answer.held else None), answer
+    return None, None

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from .retry import Retry
     from .signals import Signal
 
-__all__ = ["ReadSignal", "Rules", "exchange"]
+__all__ = ["ReadSignal", "Rules", "ends_at_once", "exchange"]
 
 
 class ReadSignal(Protocol):
@@ -57,6 +57,22 @@ class Rules:
     slow_budget: bool = False
     refreshable: bool = False
     events: Literal["all", "notable", "none"] = "all"
+
+
+def ends_at_once(call: Call, rules: Rules, status: int, signal: Signal) -> bool:
+    """Whether the first answer is the last: neither refused, nor to be repeated, nor a credential to be renewed.
+
+    >>> from types import SimpleNamespace
+    >>> from paceline.effects import Call
+    >>> from paceline.retry import Retry
+    >>> served = SimpleNamespace(refused=False)
+    >>> rules = Rules(retry=Retry(), read=lambda *a, **k: served, scope="api")
+    >>> [ends_at_once(Call("GET", "https://api.example.com/"), rules, status, served) for status in (200, 404, 503)]
+    [True, True, False]
+    """
+    if signal.refused or (status == 401 and rules.refreshable and call.replayable):
+        return False
+    return status not in rules.retry.statuses or not rules.retry.repeatable(call.method, call.keyed)
 
 
 def exchange(call: Call, rules: Rules, started: float) -> Generator[Effect, Any, Outcome]:
@@ -124,6 +140,8 @@ def exchange(call: Call, rules: Rules, started: float) -> Generator[Effect, Any,
             if not isinstance(reply.error, Exception):
                 raise reply.error
         elif signal is not None and not signal.refused:
+            if course.number == 1 and ends_at_once(call, rules, reply.status, signal):
+                return Outcome(reply, None, None, 1, 0, course.waited, None)
             if reply.status == 401 and rules.refreshable and not renewed and call.replayable:
                 renewed = True
                 course.ended(reply, signal)
@@ -136,8 +154,6 @@ def exchange(call: Call, rules: Rules, started: float) -> Generator[Effect, Any,
                     continue
                 return course.outcome()
             if reply.status not in retry.statuses or not retry.repeatable(method, call.keyed):
-                if course.number == 1:
-                    return Outcome(reply, None, None, 1, 0, course.waited, None)
                 course.ended(reply, signal)
                 return course.outcome()
         course.ended(reply, signal)

@@ -16,10 +16,10 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol
 from urllib.parse import urljoin, urlsplit
 
-from ..drive import adrive
+from ..drive import aserve
 from ..effects import Answer, Call, Fault, Send
 from ..errors import PacelineError, RetryLater
-from ..exchange import Rules, exchange
+from ..exchange import Rules
 from ..masking import is_secret_name, mask_url
 from ..policy import Policy, credential_of
 from ..signals import read_signal
@@ -114,6 +114,7 @@ class _Ride:
     def __init__(self, engine: Engine, lane: _Lane, item: Request, permit: Permit) -> None:
         self.engine = engine
         self.version = -1
+        self.enter(lane)
         self.begin(lane, item, permit)
 
     def begin(self, lane: _Lane, item: Request, permit: Permit) -> None:
@@ -124,7 +125,8 @@ class _Ride:
         self.sending = self.foreign = False
         self.followed = self.attempts = 0
         self.waited = 0.0
-        self.enter(lane)
+        if lane is not self.lane:
+            self.enter(lane)
 
     def enter(self, lane: _Lane) -> None:
         self.lane = lane
@@ -138,18 +140,18 @@ class _Ride:
             self.engine.give_place()
 
     async def acquire(self, cost: Cost, *, priority: int = 0, timeout: float | None = None) -> Permit:  # noqa: ARG002
-        permit = self.permit
-        if permit is None:
-            self.leave()
-            if self.engine.draining:
-                raise asyncio.CancelledError
-            permit = await self.engine.again(self.lane, cost)
-            self.placed = True
-        self.permit = None
+        self.leave()
+        if self.engine.draining:
+            raise asyncio.CancelledError
+        permit = await self.engine.again(self.lane, cost)
+        self.placed = True
+        self.note_wait(permit)
+        return permit
+
+    def note_wait(self, permit: Permit) -> None:
         tally = self.engine.tally
         if tally is not None and permit.waited > 0:
             tally.waited(self.lane.scope, permit.waited, permit.reason)
-        return permit
 
     async def sleep(self, seconds: float) -> None:
         self.leave()
@@ -183,17 +185,22 @@ class _Ride:
 
     async def run(self) -> None:
         engine = self.engine
-        keyed = engine.policy.retry.keyed
         refresh = None if engine.bearer is None else self.renew
         while True:
             self.began = time.perf_counter()
             while True:
-                method, headers = self.method, self.headers
-                call = Call(method, self.url, self.item.cost, 0, True, method not in _NEVER_KEYED and keyed(headers))
-                outcome = await adrive(
-                    exchange(call, self.lane.rules, time.time()),
+                method, permit = self.method, self.permit
+                self.permit = None
+                if permit is not None and permit.waited:
+                    self.note_wait(permit)
+                keyed = method not in _NEVER_KEYED and engine.policy.retry.keyed(self.headers)
+                call = Call(method, self.url, self.item.cost, 0, True, keyed)
+                outcome = await aserve(
+                    call,
+                    self.lane.rules,
                     self,
                     self.send,
+                    permit=permit,
                     emit=engine.events,
                     refresh=refresh,
                     sleep=self.sleep,
@@ -518,31 +525,27 @@ class Engine:
         """A request has ended: whether its task goes on with the next one, which takes over its place."""
         self._close(ride.item)
         ride.open = False
-        if self._hungry and ride.placed and not self.draining:
-            # Scopes that wait for a place take turns.
-            lane = self._hungry.popleft()
-            lane.hungry = False
-            entry = lane.queue[0] if lane.queue and lane.asking is None else None
-            if entry is not None and not isinstance(entry, asyncio.Future):
-                permit = self._try(lane, entry.cost)
+        hungry = self._hungry
+        if hungry and ride.placed and not self.draining:
+            lane = hungry[0]
+            queue = lane.queue
+            if queue and lane.asking is None and not isinstance(queue[0], asyncio.Future):
+                entry = queue[0]
+                try:
+                    permit = lane.line.try_acquire(entry.cost, True)
+                except PacelineError:
+                    permit = None  # what can never be granted is sorted out where the lane is pumped
                 if permit is not None:
-                    lane.queue.popleft()
+                    queue.popleft()
                     ride.begin(lane, entry, permit)
-                    if lane.queue:
-                        lane.hungry = True
-                        self._hungry.append(lane)
+                    if not queue:
+                        lane.hungry = False
+                        hungry.popleft()
+                    elif len(hungry) > 1:
+                        hungry.rotate(-1)  # scopes that wait for a place take turns
                     return True
-            lane.hungry = True
-            self._hungry.appendleft(lane)
         ride.leave()
         return False
-
-    @staticmethod
-    def _try(lane: _Lane, cost: float) -> Permit | None:
-        try:
-            return lane.line.try_acquire(cost, True)
-        except PacelineError:
-            return None  # what can never be granted is sorted out where the lane is pumped
 
     def _ended(self, task: asyncio.Task[None]) -> None:
         ride = self._rides.pop(task)
