@@ -31,7 +31,7 @@ def a_run(scope: str = "api.example.com:443", reason: str = "attempts used up") 
     """2,000 requests at 100/2s with a refusal, a pause and two kinds of failures."""
     account = Account(started=T0, limits=[Limit.parse("100/2s")], total=2000)
     for n in range(2000):
-        account.sent(scope, at=T0 + n * 0.02 + 0.05, elapsed=0.05, status=503 if n % 100 == 7 else 200)
+        account.sent(scope, at=T0 + n * 0.02, status=503 if n % 100 == 7 else 200)
     account(
         events.Refused(
             at=T0 + 10,
@@ -153,7 +153,7 @@ def test_small_and_unfinished_runs(how: Any, total: int | None) -> None:
     """A run of nothing, of one request, and one that is still going have a page too."""
     account = Account(started=T0, total=total)
     if total:
-        account.sent("api", at=T0, elapsed=0.0, status=200)
+        account.sent("api", at=T0, status=200)
         account.fetched(200)
     if how is not None:
         account.ended(T0, how, T0 + 60)
@@ -166,7 +166,7 @@ def test_many_scopes_have_no_common_quota_line() -> None:
     """The line of the quota is drawn where one scope made the run, not as a sum that no one has."""
     account = Account(started=T0, limits=[Limit.parse("100/2s")])
     for n in range(200):
-        account.sent(f"host{n % 80}", at=T0 + n, elapsed=0.1, status=200)
+        account.sent(f"host{n % 80}", at=T0 + n - 0.1, status=200)
     shown = Page(page(account.as_dict(), {}))
     assert "quota 50/s" not in shown.plain
     assert "all others" in shown.plain

@@ -67,7 +67,7 @@ class Account:
 
     >>> from paceline.limits import Limit
     >>> account = Account(started=0.0, limits=[Limit.parse("100/2s")], total=2)
-    >>> account.sent("api", at=0.2, elapsed=0.1, status=200)
+    >>> account.sent("api", at=0.1, status=200)
     >>> account.fetched(200)
     >>> account.failed("attempts used up")
     >>> account.ended(1.0, "done")
@@ -128,21 +128,18 @@ class Account:
         if taker is not None:
             taker(event)
 
-    def sent(
-        self, scope: str, *, at: float, elapsed: float, status: int | None, error: str | None = None
-    ) -> None:
-        """One send ended at `at` (epoch seconds) after `elapsed` seconds, with a status or an error."""
+    def sent(self, scope: str, at: float, status: int | None, error: str | None = None) -> None:
+        """One send that began at `at` (epoch seconds) ended, with a status or an error."""
         counts = self._scopes.get(scope)
         if counts is None:
             counts = self._new_scope(scope)
         counts.attempts += 1
-        moment_sent = at - elapsed
-        if moment_sent > counts.last:
-            counts.last = moment_sent
-        if moment_sent < counts.first:
-            counts.first = moment_sent
+        if at > counts.last:
+            counts.last = at
+        if at < counts.first:
+            counts.first = at
         timeline = self.timeline
-        index = timeline.index(moment_sent)
+        index = timeline.index(at)
         timeline.sent[index] += 1
         if status is None or status >= 500:
             timeline.broken[index] += 1
@@ -290,7 +287,7 @@ class Account:
     # --- what the events tell
 
     def _attempted(self, event: events.Attempted) -> None:
-        self.sent(event.scope, at=event.at, elapsed=event.elapsed, status=event.status, error=event.error)
+        self.sent(event.scope, event.at - event.elapsed, event.status, event.error)
 
     def _waited(self, event: events.Waited) -> None:
         self.waited(event.scope, event.seconds, event.reason)

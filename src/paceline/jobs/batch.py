@@ -296,8 +296,7 @@ class Batch:
             body=result.body,
             error=error,
         )
-        self._output.write(item.number, line, None if error is None else item.raw)
-        self._output.flush()
+        self._output.hand_on(item.number, line, None if error is None else item.raw)
         if error is not None:
             if isinstance(item, BadInput):
                 self.account.failed()

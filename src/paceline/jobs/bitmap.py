@@ -54,13 +54,13 @@ class Bitmap:
         """Puts a number in; nothing happens where it was in already. Raises IndexError below 0."""
         if number < 0:
             raise IndexError(f"a bitmap holds numbers from 0 up, not {number}")
-        at = number >> 3
-        if at >= len(self.bits):
+        bits, at, mask = self.bits, number >> 3, 1 << (number & 7)
+        if at >= len(bits):
             # An eighth more each time: linear cost, and little memory unused.
-            self.bits.extend(bytes(at - len(self.bits) + 1 + _GROWTH + (at >> 3)))
-        mask = 1 << (number & 7)
-        if not self.bits[at] & mask:
-            self.bits[at] |= mask
+            bits.extend(bytes(at - len(bits) + 1 + _GROWTH + (at >> 3)))
+        byte = bits[at]
+        if not byte & mask:
+            bits[at] = byte | mask
             self._count += 1
 
     def discard(self, number: int) -> None:

@@ -52,7 +52,7 @@ _ORIGINS: Final = 10_000
 class Tally(Protocol):
     """Counts what happens most often without an event for each."""
 
-    def sent(self, scope: str, *, at: float, elapsed: float, status: int | None, error: str | None = None) -> None: ...
+    def sent(self, scope: str, at: float, status: int | None, error: str | None = None) -> None: ...
 
     def waited(self, scope: str, seconds: float, reason: str) -> None: ...
 
@@ -172,8 +172,10 @@ class _Ride:
             self.sending = False
         tally = engine.tally
         if tally is not None:
-            status, error = (reply.status, None) if isinstance(reply, Answer) else (None, reply.kind)
-            tally.sent(self.lane.scope, at=reply.now, elapsed=reply.elapsed, status=status, error=error)
+            if isinstance(reply, Answer):
+                tally.sent(self.lane.scope, reply.now - reply.elapsed, reply.status)
+            else:
+                tally.sent(self.lane.scope, reply.now - reply.elapsed, None, reply.kind)
         return reply
 
     async def renew(self, _permit: Permit) -> bool:
@@ -216,11 +218,14 @@ class _Ride:
         self.attempts += outcome.attempts
         self.waited += outcome.waited
         answer, error = outcome.answer, outcome.error
-        if isinstance(error, RetryLater):
-            engine.put_lane_off(self.lane, error)
-            engine.put_off += 1
+        if error is not None:
+            if isinstance(error, RetryLater):
+                engine.put_lane_off(self.lane, error)
+                engine.put_off += 1
+            else:
+                self.end(answer, str(error))
             return False
-        if error is None and answer is not None and answer.status in _REDIRECTS and engine.redirects:
+        if answer is not None and answer.status in _REDIRECTS and engine.redirects:
             target = _next_hop(self, answer)
             if target is not None:
                 self.followed += 1
@@ -231,11 +236,11 @@ class _Ride:
                 self.method, self.url, self.headers, self.body, self.foreign = target
                 self.enter(engine.lane_of(self.url, self.headers))
                 return True
-        self.end(answer, None if error is None else str(error))
+        self.end(answer, None)
         return False
 
     def end(self, answer: Answer | None, error: str | None) -> None:
-        elapsed = max(0.0, time.perf_counter() - self.began)
+        elapsed = time.perf_counter() - self.began
         if answer is None:
             result = Result(
                 self.item, None, (), None, self.attempts, self.waited, elapsed, error or "nothing was sent"

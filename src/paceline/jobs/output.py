@@ -198,6 +198,15 @@ class Output:
         if self._held >= _HELD:
             self.flush()
 
+    def hand_on(self, number: int, line: bytes, failed_raw: bytes | None = None) -> None:
+        """`write` and `flush` in one: the kernel has the record when this returns. Raises OutputError."""
+        if failed_raw is None and not self._lines and not self._broken:
+            self._size += self._append(self._fd, line, "OUT")
+            self._state.recorded.add(number)
+        else:
+            self.write(number, line, failed_raw)
+            self.flush()
+
     def flush(self) -> None:
         """Hands all records taken so far to the kernel: a kill of the process cannot take them back.
 

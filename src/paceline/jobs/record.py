@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import codecs
 import re
+from collections.abc import Sized
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final
 
@@ -18,13 +19,26 @@ __all__ = ["charset_of", "encode"]
 
 _CHARSET: Final = re.compile(r""";\s*charset\s*=\s*["']?([^\s"';]{1,40})""", re.IGNORECASE)
 _JSON_TYPE: Final = re.compile(r"\s*application/(?:[a-z0-9!#$&^_.+-]+\+)?json\s*(?:;|\Z)", re.IGNORECASE)
-_MAYBE_SECRET: Final = re.compile(r"[?@#]")
 # Codecs of Python that are no charsets, or take quadratic time.
 _NO_CHARSETS: Final = frozenset(
     {"idna", "punycode", "undefined", "unicode_escape", "raw_unicode_escape", "mbcs", "oem"}
 )
+_MOST_NAMES: Final = 1024
 _dumps: Final = orjson.dumps
 _LINE: Final = orjson.OPT_APPEND_NEWLINE
+
+
+class _Lower(dict[str, str]):
+    """Header names in lower case: those of one server are few, and met with each of its answers."""
+
+    def __missing__(self, name: str) -> str:
+        if len(self) >= _MOST_NAMES:
+            self.clear()  # servers choose names, and may never stop choosing
+        lower = self[name] = name.lower()
+        return lower
+
+
+_LOWER: Final = _Lower()
 
 
 def encode(
@@ -56,15 +70,20 @@ def encode(
     b'{"id":1,"url":"https://***@example.com/a","status":200,"attempts":1,"waited_s":0,"elapsed_s":0.25,\
 "headers":{"content-type":"application/json"},"json":{"n": 1.10}}\\n'
     """
-    held: dict[str, str] = {}
-    for name, value in headers:
-        name = name.lower()
-        if name == "set-cookie":
-            value = MASK
-        held[name] = f"{held[name]}, {value}" if name in held else value
+    pairs = headers if isinstance(headers, Sized) else list(headers)
+    held = {_LOWER[name]: value for name, value in pairs}
+    if len(held) != len(pairs):
+        held = {}
+        for name, value in pairs:
+            name = name.lower()
+            if name == "set-cookie":
+                value = MASK
+            held[name] = f"{held[name]}, {value}" if name in held else value
+    elif "set-cookie" in held:
+        held["set-cookie"] = MASK
     record: dict[str, Any] = {
         "id": identity,
-        "url": mask_url(url) if _MAYBE_SECRET.search(url) else url,
+        "url": mask_url(url),
         "status": status,
         "attempts": attempts,
         "waited_s": round(waited_s, 6),

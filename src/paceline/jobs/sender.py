@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 __all__ = ["AiohttpSender", "Sender", "SenderOptions", "TooLarge"]
 
 _CHUNK: Final = 1 << 16
+_ORIGINS: Final = 1024
 
 
 class TooLarge(Exception):
@@ -112,6 +113,7 @@ class AiohttpSender:
         from urllib.request import getproxies
 
         self._deadlines = Deadlines()
+        self._origins: dict[str, tuple[str, str]] = {}
         settings: dict[str, Any] = {
             "connector": connector,
             "cookie_jar": aiohttp.DummyCookieJar(),
@@ -141,7 +143,7 @@ class AiohttpSender:
         timeout = self._options.timeout
         self._deadlines.begin(task, timeout if left is None or left > timeout else max(0.001, left))
         try:
-            response = await session.request(method, URL(url, encoded=True), **extra)
+            response = await session.request(method, self._url(url), **extra)
             try:
                 content = await self._read(response)
             except BaseException:
@@ -162,13 +164,24 @@ class AiohttpSender:
             self._deadlines.end(task)
             _permit.reset(token)
 
+    def _url(self, text: str) -> URL:
+        """The URL as it was given, not encoded anew. What stands before its path is taken apart once an origin."""
+        cut = text.find("/", 8)
+        origin = self._origins.get(text[:cut])
+        if origin is None or cut < 0 or "#" in text:
+            url = URL(text, encoded=True)
+            if len(self._origins) < _ORIGINS and cut > 0 and url.raw_path and "?" not in text[:cut]:
+                self._origins[text[:cut]] = url.scheme, url.raw_authority
+            return url
+        path, _, query = text[cut:].partition("?")
+        return URL.build(scheme=origin[0], authority=origin[1], path=path, query_string=query, encoded=True)
+
     async def _read(self, response: aiohttp.ClientResponse) -> bytes:
         most = self._options.max_body
         headers = response.headers
         length = headers.get("Content-Length")
-        bodiless = response.method == "HEAD" or response.status == 304
-        if length is not None and not bodiless and "Content-Encoding" not in headers and length.isdecimal():
-            if len(length) > 18 or int(length) > most:
+        if length is not None and "Content-Encoding" not in headers and length.isdecimal():
+            if (len(length) > 18 or int(length) > most) and response.method != "HEAD" and response.status != 304:
                 raise TooLarge(most)
             return await response.read()
         chunks: list[bytes] = []
