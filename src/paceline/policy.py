@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit
 
-from .errors import InputError
+from .errors import InputError, MissingExtra
 from .limits import Limit
 from .retry import Retry
 from .stores.line import Line
@@ -46,6 +46,20 @@ def credential_of(headers: Mapping[str, str] | Iterable[tuple[str, str]]) -> str
     return next((found[name] for name in _CREDENTIAL_HEADERS if name in found), None)
 
 
+def _host_name(name: str) -> str:
+    """A host as URLs that are sent name it: in lower case, and beyond ASCII in its IDNA form (RFC 5891)."""
+    if not name.isascii():
+        try:
+            import idna
+        except ImportError:
+            raise MissingExtra("idna", "cli") from None
+        try:
+            return idna.encode(name, uts46=True).decode("ascii")
+        except idna.IDNAError as error:
+            raise InputError(f"{name!r} is no host name: {error}") from None
+    return name.lower()
+
+
 @dataclass(eq=False)
 class Policy:
     """What one API needs: its limits, when to retry, what shares the limits, where their state lives.
@@ -78,7 +92,7 @@ class Policy:
 
     def __post_init__(self) -> None:
         self.limits = read_limits(self.limits)
-        self.hosts = {host.lower(): read_limits(limits) for host, limits in self.hosts.items()}
+        self.hosts = {_host_name(host): read_limits(limits) for host, limits in self.hosts.items()}
         if self.scope is not None and self.hosts:
             raise InputError("one scope for all has no limits for single hosts: give scope, or limits like HOST=LIMIT, not both")
         if self.store != "memory:":

@@ -210,6 +210,16 @@ def test_a_bearer_command_is_asked_once_for_all(desk: Desk) -> None:
         no_secret(desk, ran.err)
 
 
+def test_a_bearer_command_that_never_stops_printing_is_stopped(desk: Desk) -> None:
+    """Its output is bounded: it is killed, the error says so, and nothing was lost."""
+    script = desk.write("flood.py", "while True: print('x' * 1000)")
+    ran = desk.fetch(
+        desk.write("urls.txt", ["http://127.0.0.1:9/"]), "--bearer-command", f"{sys.executable} -I -S {script}"
+    )
+    assert ran.status == 74
+    assert "printed more than 65536 bytes, which is no token; run the same command again to go on" in ran.err
+
+
 def no_secret(desk: Desk, text: str) -> None:
     """The secret stands neither in a text nor in any file of the folder."""
     assert SECRET not in text

@@ -367,3 +367,19 @@ def test_nothing_leaks_in_a_storm(seed: int) -> None:
     if not seed % 2:
         assert len(numbers) == 300
         assert sum(result.error is None for result in results) >= 290
+
+
+def test_a_slow_scope_ahead_does_not_hold_up_another_behind_it() -> None:
+    """Thousands of inputs of a scope at one a second: those of another scope behind them leave at once."""
+    slow = [request(number, f"https://slow.example.com/{number}") for number in range(1, 3001)]
+    quick = [request(number, f"https://quick.example.com/{number}") for number in range(3001, 3011)]
+    order: list[int] = []
+
+    async def main(clock: Any) -> None:
+        policy = Policy(hosts={"slow.example.com": "1/s sliding"}, clock=clock)
+        engine = Engine(policy=policy, sender=ScriptedSender(), finish=lambda result: order.append(result.item.number))
+        await engine.run([*slow, *quick])
+
+    run_virtual(main)
+    assert sorted(order) == list(range(1, 3011))
+    assert max(order.index(number) for number in range(3001, 3011)) < 100

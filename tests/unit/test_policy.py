@@ -98,3 +98,12 @@ def test_a_policy_pickles_without_its_lines() -> None:
     assert copy.lines == {}
     assert copy.scope_of("https://a.example/", "s") == policy.scope_of("https://a.example/", "s")
     assert copy.line("x:1").try_acquire() is not None
+
+
+def test_a_host_beyond_ascii_has_the_limits_it_was_given() -> None:
+    """Limits of single hosts are found by the name that URLs are sent with (RFC 5891)."""
+    policy = Policy(hosts={"Bücher.example": "2/s"})
+    scope = policy.scope_of("https://xn--bcher-kva.example/1")
+    assert [str(limit) for limit in policy.limits_of(scope)] == ["2/s"]
+    with pytest.raises(InputError, match="is no host name"):
+        Policy(hosts={"\u2488.example": "2/s"})

@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
-import shlex
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from ..errors import InputError, OutputError
+from ..errors import InputError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from ..credentials import AsyncCredential
     from ..events import Sink
     from ..jobs.batch import Ended
     from ..limits import Limit
@@ -40,9 +37,6 @@ OUT: one JSON object a line, each input exactly once, in order of completion:
 Stopped or killed, the same command goes on where it was. Exit status: 0 all fetched, 1 some failed for good,
 2 wrong usage, 74 an input or output failed, 75 stopped by --deadline or --max-wait (run again), 130 interrupted.
 """
-
-# A command that gives wrong tokens is run once in so many seconds at most; a shorter life of a right one is rare.
-_SHORTEST_LIFE: Final = 1.0
 
 _PROGRESS: Final = ("auto", "bar", "log", "none")
 
@@ -144,7 +138,11 @@ def command(context: click.Context, /, **options: Any) -> None:
 def _run(options: dict[str, Any]) -> Ended:
     from ..jobs.batch import Batch
 
-    headers, bearer = _headers(options), _bearer(options)
+    headers, bearer = _headers(options), None
+    if options["bearer_command"] is not None:
+        from ._bearer import bearer_of
+
+        bearer = bearer_of(options["bearer_command"])
     policy = _policy(options)
     asked = {"client": options["client"], "redirects": str(not options["no_redirects"])}
     batch = Batch(
@@ -236,48 +234,6 @@ def _from_environment(variable: str, option: str) -> str:
     if not value:
         raise InputError(f"the environment has no variable {variable!r} for {option}, or it is empty")
     return value
-
-
-def _bearer(options: dict[str, Any]) -> AsyncCredential[str] | None:
-    text = options["bearer_command"]
-    if text is None:
-        return None
-    import asyncio
-
-    from ..credentials import AsyncCredential
-    from ..masking import mask_text
-
-    try:
-        words = shlex.split(text)
-    except ValueError as error:
-        raise InputError(f"--bearer-command cannot be read: {error}; write it like 'vault read -field=token secret/api'") from None
-    if not words:
-        raise InputError("--bearer-command is empty; write it like 'vault read -field=token secret/api'")
-
-    async def renew() -> str:
-        try:
-            process = await asyncio.create_subprocess_exec(
-                *words, stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE
-            )
-            try:
-                out, err = await asyncio.wait_for(process.communicate(), 60)
-            except BaseException as error:
-                # Late, or stopped by the user: in neither case may it live on.
-                with contextlib.suppress(ProcessLookupError):
-                    process.kill()
-                await process.wait()
-                if not isinstance(error, TimeoutError):
-                    raise
-                raise OutputError(f"the command of --bearer-command, {words[0]}, did not end within 60 s; run the same command again to go on") from None
-        except OSError as error:
-            raise OutputError(f"the command of --bearer-command, {words[0]}, cannot be run: {error.strerror or error}") from None
-        token = out.decode("utf-8", "replace").strip()
-        if process.returncode or not token or any(char.isspace() for char in token):
-            why = mask_text(err.decode("utf-8", "replace").strip())[-300:] or "it printed no token, or more than one word"
-            raise OutputError(f"the command of --bearer-command, {words[0]}, failed (exit {process.returncode}): {why}; run the same command again to go on")
-        return token
-
-    return AsyncCredential(renew, shortest_life=_SHORTEST_LIFE)
 
 
 def _sender(options: dict[str, Any]) -> Callable[[Mapping[str, str]], Any]:

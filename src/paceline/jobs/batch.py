@@ -10,6 +10,7 @@ import signal
 import threading
 import time
 from collections import deque
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
@@ -41,6 +42,7 @@ CHECKPOINT_EVERY: Final = 1.0
 TICK_EVERY: Final = 0.125
 _SYNCED_SCOPES: Final = 64
 _KEPT_SCOPES: Final = 4096
+_MOST_FILES: Final = 65_536
 
 
 @dataclass(frozen=True, slots=True)
@@ -308,23 +310,25 @@ class Batch:
     async def _keep(self, display: Progress | None) -> None:
         """Saves a checkpoint every second, in a thread, and moves the display."""
         due = time.monotonic() + CHECKPOINT_EVERY
-        while True:
-            await asyncio.sleep(TICK_EVERY)
-            self._pace.append((time.monotonic(), self.account.attempts))
-            if display is not None:
-                try:
-                    display.tick()
-                except OSError:
-                    display = None  # whoever watched has gone away; the job goes on
-            if time.monotonic() >= due:
-                try:
-                    snapshot = self._output.snapshot(self._extra())
-                    await asyncio.to_thread(self._save, snapshot, self._synced)
-                except OutputError as error:
-                    self._trouble = self._trouble or error
-                    self.engine.halt()
-                    return
-                due = time.monotonic() + CHECKPOINT_EVERY
+        # Not in the loop's own threads: name servers that do not answer may hold all of these.
+        with ThreadPoolExecutor(1, "paceline-checkpoint") as thread:
+            while True:
+                await asyncio.sleep(TICK_EVERY)
+                self._pace.append((time.monotonic(), self.account.attempts))
+                if display is not None:
+                    try:
+                        display.tick()
+                    except OSError:
+                        display = None  # whoever watched has gone away; the job goes on
+                if time.monotonic() >= due:
+                    try:
+                        snapshot = self._output.snapshot(self._extra())
+                        await asyncio.get_running_loop().run_in_executor(thread, self._save, snapshot, self._synced)
+                    except OutputError as error:
+                        self._trouble = self._trouble or error
+                        self.engine.halt()
+                        return
+                    due = time.monotonic() + CHECKPOINT_EVERY
 
     def _save(self, snapshot: Snapshot, synced: int) -> None:
         with self._saving:
@@ -357,9 +361,22 @@ class Batch:
                 loop.remove_signal_handler(number)
 
 
+def _allow_many_files() -> None:
+    """Lets this process have as many files open as it may: connections to many hosts are kept for a while each."""
+    try:
+        import resource
+    except ImportError:
+        return  # Windows knows no such limit
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = _MOST_FILES if hard == resource.RLIM_INFINITY else min(hard, _MOST_FILES)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+
+
 def run_loop(main: Any) -> Any:
     """Runs a coroutine to its end, on uvloop where it is installed."""
     # What is imported stays: the collector need not walk it again and again while short-lived objects come and go.
+    _allow_many_files()
     gc.freeze()
     gc.set_threshold(20_000, 50, 50)
     try:

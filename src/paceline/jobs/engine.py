@@ -45,6 +45,7 @@ _ABOUT_BODY: Final = frozenset({"content-type", "content-encoding", "content-lan
 _OPEN_BYTES: Final = 64 * 1024 * 1024
 _NEVER_KEYED: Final = frozenset({"GET", "HEAD"})  # repeatable anyway
 _BREATH: Final = 256
+_FARTHER: Final = 20
 _NEWS: Final = 64
 _ORIGINS: Final = 10_000
 
@@ -274,8 +275,8 @@ class Engine:
     bearer: the credential to send as `Authorization: Bearer …`, renewed after a 401, once for all who wait.
     new_scope: called before the first request of a scope leaves.
     headers: the mapping that requests without headers of their own carry; credential: what in it is one.
-    ahead: how many may be open at once (read and not ended); 0: four times the concurrency, at least 1,000.
-    However many, at most 64 MiB of bodies wait.
+    ahead: how many may be open at once (read and not ended); 0: four times the concurrency, at least 1,000, and
+    twenty times as many while places in flight are free. However many, at most 64 MiB of bodies wait.
     """
 
     policy: Policy
@@ -313,11 +314,10 @@ class Engine:
         self._loop = asyncio.get_running_loop()
         self._news = asyncio.Event()
         self._feed = iter(items)
-        most = self.ahead or max(1000, 4 * self.concurrency)
-        low = most * 3 // 4
         try:
             while self._broken is None:
-                if not self._fed and not self.draining and self._open <= low and self._open_bytes < _OPEN_BYTES:
+                most = self._read_ahead()
+                if not self._fed and not self.draining and self._open <= most * 3 // 4 and self._open_bytes < _OPEN_BYTES:
                     self._read_on(most)
                     await asyncio.sleep(0)
                     continue
@@ -334,6 +334,13 @@ class Engine:
                 await asyncio.sleep(0)  # what tasks that have just ended held is given back in the next tick
         if self._broken is not None:
             raise self._broken
+
+    def _read_ahead(self) -> int:
+        """How many inputs may be open: more where places are free, lest those of a scope that waits hold up others."""
+        if self.ahead:
+            return self.ahead
+        near = max(1000, 4 * self.concurrency)
+        return near if self.in_flight >= self.concurrency else near * _FARTHER
 
     def _read_on(self, most: int) -> None:
         """Reads inputs into the queues of their scopes; a few hundred, so that the loop can breathe."""
