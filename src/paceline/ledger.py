@@ -15,11 +15,12 @@ the first guess, which then grows and shrinks by the same rules.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from math import inf
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final
 
 from ._meter import Meter
+from ._records import Cost, Learned, Led, LimitState, Pause, Ramp, ScopeState, Told
 from ._tightening import Tightening
 from .errors import CostAboveQuota
 from .limits import Limit
@@ -30,8 +31,6 @@ if TYPE_CHECKING:
     from .signals import Quota, Signal
 
 __all__ = ["Cost", "Learned", "Ledger", "LimitState", "ScopeState"]
-
-Cost = float | Mapping[str, float]
 
 _FIRST_PROBE: Final = 1.0  # seconds of pause where a refusal names no wait; doubles up to _LAST_PROBE
 _LAST_PROBE: Final = 60.0
@@ -45,97 +44,6 @@ _GROWN: Final = 5.0  # cycles after which the average rate says too little, beca
 _STEP_BACK: Final = 0.9
 _FOREIGN_SLACK: Final = 2.0  # permits by which the server's count may differ from ours
 _MOST_LED: Final = 8
-
-
-class Learned(NamedTuple):
-    """What one answer changed for its scope.
-
-    wait: seconds until the scope goes on, 0 if it is not paused; until: the same as epoch seconds.
-    began: this refusal began the pause (others of its volley did not).
-    others_served: another request of the scope was served since this one departed, or since the pause before began.
-    remaining: what the server says is left, where it says so.
-    """
-
-    wait: float = 0.0
-    until: float = 0.0
-    began: bool = False
-    others_served: bool = False
-    remaining: float | None = None
-    mismatch: str | None = None
-    learned: str | None = None
-    before: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class LimitState:
-    """One limit now: how many permits are left, what share of the told quota is used since refusals."""
-
-    limit: Limit
-    left: float
-    scale: float
-    told: bool
-
-
-@dataclass(frozen=True, slots=True)
-class ScopeState:
-    """One scope now: its limits, who waits, and until when it is paused (epoch seconds) and why."""
-
-    limits: tuple[LimitState, ...]
-    waiting: int
-    next_at: float | None
-    in_flight: int
-    paused_until: float | None
-    paused_for: str | None
-
-
-@dataclass(slots=True)
-class _Led:
-    """A quota as the server's headers keep it: `budget` more may go before `reset_at`."""
-
-    limit: float | None
-    budget: float
-    reset_at: float
-    heard_at: float  # departure of the request whose answer said so: older ones know less
-    more: bool  # the reset is the time to more, not to all (IETF)
-    unit: str
-
-
-@dataclass(slots=True)
-class _Told:
-    """One limit in force: its schedule and the schedule's state.
-
-    full: the limit as it was told, while headers or refusals keep `limit` below it; told: not learned or guessed.
-    heard: the name under which the server's headers gave this very quota. since: when it came into force.
-    """
-
-    limit: Limit
-    schedule: Schedule[Any]
-    state: Any
-    told: bool = True
-    meter: Meter | None = None
-    full: Limit | None = None
-    heard: str | None = None
-    since: float = -inf
-
-
-@dataclass(slots=True)
-class _Pause:
-    """The scope's cooldown. volley: departures before this moment belong to a refusal already counted."""
-
-    until: float = -inf
-    reason: str = ""
-    volley: float = -inf
-    streak: int = 0  # pauses in a row with nothing served between
-
-
-@dataclass(slots=True)
-class _Ramp:
-    """After a pause: from a tenth of the rate to all of it."""
-
-    start: float
-    length: float
-    rate: float
-    next: float = field(default=-inf)
 
 
 class Ledger:
@@ -156,10 +64,10 @@ class Ledger:
         self.held_by = "pace"
         self.in_flight = 0
         self._unwritten = 0
-        self._pause = _Pause()
+        self._pause = Pause()
         self._held_until = -inf  # by hand
-        self._ramp: _Ramp | None = None
-        self._led: dict[str, _Led] = {}
+        self._ramp: Ramp | None = None
+        self._led: dict[str, Led] = {}
         self._probing = False
         self._probe_at: float | None = None  # the grant of the one request that probes
         self._served = 0.0  # since the last pause, or the last quota used up
@@ -169,7 +77,7 @@ class Ledger:
         self._cycle = 1.0  # seconds that a guessed rate was measured over
         self._fewer_at = -inf
         self._wished_at = -inf
-        self._told: list[_Told] = []
+        self._told: list[Told] = []
         self.only: Schedule[Any] | None = None
         self.only_state: Any = None
         self.reads_epoch = False
@@ -198,9 +106,9 @@ class Ledger:
             schedule = self._schedule(limit)
             if kept is not None:
                 before.remove(kept)
-                entry = _Told(limit, schedule, kept.state, told, kept.meter, since=kept.since)
+                entry = Told(limit, schedule, kept.state, told, kept.meter, since=kept.since)
             else:
-                entry = _Told(limit, schedule, schedule.start(now, self.offset), told, since=now)
+                entry = Told(limit, schedule, schedule.start(now, self.offset), told, since=now)
                 if limit.period:
                     entry.meter = Meter(limit.period)
                 else:
@@ -467,7 +375,7 @@ class Ledger:
         else:
             # Nobody told a rate: that of what was served before the pause.
             rate = max(self._served / max(pause.volley - self._served_since, length), 10 / length)
-        self._ramp = _Ramp(pause.until, length, rate)
+        self._ramp = Ramp(pause.until, length, rate)
         pause.until = -inf
         self._served, self._served_since = 0.0, now
         self._settle_path()
@@ -594,7 +502,7 @@ class Ledger:
         if entry is None:
             limit = Limit(ceiling, shape="concurrent")
             schedule = self._schedule(limit)
-            entry = _Told(limit, schedule, schedule.start(now, self.offset), told=False, since=now)
+            entry = Told(limit, schedule, schedule.start(now, self.offset), told=False, since=now)
             entry.state.in_flight = float(self.in_flight)
             self._told.append(entry)
         elif ceiling < entry.limit.quota:
@@ -604,7 +512,7 @@ class Ledger:
         self._settle_path()
         return f"at most {entry.limit.quota:g} at once"
 
-    def _change(self, entry: _Told, limit: Limit) -> None:
+    def _change(self, entry: Told, limit: Limit) -> None:
         entry.limit = limit
         entry.schedule = self._schedule(limit)
 
@@ -687,7 +595,7 @@ class Ledger:
             self._note_limits()
             return str(limit), before
         schedule = self._schedule(limit)
-        entry = _Told(limit, schedule, schedule.start(now, self.offset), told=False, meter=Meter(window), since=now)
+        entry = Told(limit, schedule, schedule.start(now, self.offset), told=False, meter=Meter(window), since=now)
         self._told.append(entry)
         # What went before we knew, ours or others', has been spent already, and so is what is under way.
         used = (quota.limit - quota.remaining) if quota.remaining is not None else 0.0
@@ -707,7 +615,7 @@ class Ledger:
         if led is not None and departed < led.heard_at:
             return
         budget = quota.remaining - max(0, self.in_flight - 1)
-        self._led[name] = _Led(quota.limit, budget, now + quota.reset_after, departed, more, unit)
+        self._led[name] = Led(quota.limit, budget, now + quota.reset_after, departed, more, unit)
         self._settle_path()
 
     def _compare(
@@ -739,7 +647,7 @@ class Ledger:
             self._look_for_others(now, departed, quota, entry, more)
         return news
 
-    def _look_for_others(self, now: float, departed: float, quota: Quota, entry: _Told, more: bool) -> None:
+    def _look_for_others(self, now: float, departed: float, quota: Quota, entry: Told, more: bool) -> None:
         """Led by the server's count where it shows use that is not ours; else no longer."""
         if quota.remaining is None or quota.limit is None or entry.meter is None:
             return
