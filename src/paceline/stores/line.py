@@ -20,6 +20,7 @@ from ..errors import AcquireTimeout, CostAboveQuota, RetryLater
 from ..events import CooldownBegan, CooldownEnded, Event, LimitLearned, LimitMismatch, Sink
 from ..ledger import Cost, Learned, Ledger, ScopeState
 from .clock import Clock, SystemClock
+from .trio_gate import TrioGate, running_trio
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -237,6 +238,8 @@ class Line:
         permit = self.try_acquire(cost, tracked)
         if permit is not None:
             return permit
+        if (trio := running_trio()) is not None:
+            return await self._acquire_trio(TrioGate(trio), cost, priority, timeout, tracked)
         waiter = _Waiter(cost, priority, tracked, self.max_wait, self.now())
         waiter.loop = loop = asyncio.get_running_loop()
         waiter.future = loop.create_future()
@@ -257,6 +260,31 @@ class Line:
         finally:
             if expiry is not None:
                 expiry.cancel()
+
+    async def _acquire_trio(
+        self, gate: TrioGate, cost: Cost, priority: int, timeout: float | None, tracked: bool
+    ) -> Permit:
+        """As `acquire`, for a task of trio."""
+        waiter = _Waiter(cost, priority, tracked, self.max_wait, self.now())
+        waiter.lock = gate
+        deadline = None if timeout is None else waiter.since + timeout
+        try:
+            self._enqueue(waiter)
+            while True:
+                at = self.dispatch(waiter)
+                if waiter.at is not None:
+                    return self._granted(waiter)
+                if waiter.error is not None:
+                    raise waiter.error
+                now = self.now()
+                if deadline is not None and now >= deadline:
+                    raise AcquireTimeout(self.scope, timeout or 0.0, waiter.reason or "those before it")
+                until = min(inf if at is None else at, inf if deadline is None else deadline)
+                await gate.wait(None if at is None and deadline is None else min(until - now, _LONGEST_SLEEP))
+                waiter.armed = None
+        except BaseException:
+            self._leave(waiter)
+            raise
 
     def _granted(self, waiter: _Waiter) -> Permit:
         assert waiter.at is not None
