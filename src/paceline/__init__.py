@@ -6,6 +6,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
+    from .calls import history, options
     from .errors import (
         AcquireTimeout,
         CostAboveQuota,
@@ -27,6 +28,8 @@ __version__ = "0.1.0"
 
 # Where each public name stands; imported at first use, so that `import paceline` costs next to nothing.
 _HOMES: Final = {
+    "history": "calls",
+    "options": "calls",
     "AcquireTimeout": "errors",
     "AsyncLimiter": "limiter",
     "CostAboveQuota": "errors",
@@ -72,6 +75,8 @@ __all__ = [
     "__version__",
     "afetch",
     "fetch",
+    "history",
+    "options",
     "read_signal",
 ]
 

@@ -1,0 +1,126 @@
+"""A policy as one client uses it: the lane of each request's scope, found fast."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from functools import partial
+from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
+
+from .calls import NONE, Options
+from .effects import Call
+from .exchange import Rules
+from .signals import read_signal
+from .telemetry.fan import wanted
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from .ledger import Cost
+    from .stores.line import Line, Permit
+
+__all__ = ["AsyncLane", "Lane", "Lanes"]
+
+_ORIGINS: Final = 10_000
+_NEVER_KEYED: Final = frozenset({"GET", "HEAD"})  # repeatable anyway
+
+
+class Lane:
+    """One scope, for threads: its line, and the rules that hold in it."""
+
+    __slots__ = ("learn", "line", "may_retry", "rules")
+
+    def __init__(self, line: Line, rules: Rules) -> None:
+        self.line = line
+        self.rules = rules
+        self.learn = line.learn
+        self.may_retry = line.may_retry
+
+    def acquire(self, cost: Cost, *, priority: int, timeout: float | None) -> Any:
+        """A permit whose write is told; see `paceline.Limiter.acquire`."""
+        return self.line.acquire(cost, priority, timeout, True)
+
+    @property
+    def holds(self) -> bool:
+        """Whether requests in flight are counted, so that a permit is held until its body is read."""
+        for limit in self.line.ledger.limits:
+            if not limit.period:
+                return True
+        return False
+
+
+class AsyncLane(Lane):
+    """One scope, for tasks."""
+
+    __slots__ = ()
+
+    async def acquire(self, cost: Cost, *, priority: int, timeout: float | None) -> Permit:
+        """A permit whose write is told; see `paceline.AsyncLimiter.acquire`."""
+        return await self.line.acquire_async(cost, priority, timeout, True)
+
+
+AnyLane = TypeVar("AnyLane", bound=Lane)
+
+
+class Lanes(Generic[AnyLane]):
+    """The lanes of one policy that one client sends in; see the module."""
+
+    def __init__(self, policy: Any, kind: Callable[[Line, Rules], AnyLane]) -> None:
+        self.policy = policy
+        self.emit = policy.events
+        self._kind = kind
+        self._by_origin: dict[tuple[str, str | None], AnyLane] = {}
+        self._by_scope: dict[str, AnyLane] = {}
+        # A policy that has buckets of its own within a host is asked for each request.
+        self._by_url = bool(getattr(policy, "scope_by_url", False))
+
+    def lane(self, method: str, url: str, credential: str | None) -> AnyLane:
+        """The lane of a request; raises InputError for a URL that names no host."""
+        if self._by_url:
+            return self.lane_of(self.policy.scope_of(url, credential, method=method))
+        end = url.find("/", 8)
+        key = (url if end < 0 else url[:end], credential)
+        found = self._by_origin.get(key)
+        if found is None:
+            found = self.lane_of(self.policy.scope_of(url, credential, method=method))
+            if len(self._by_origin) < _ORIGINS and len(key[0]) < 300:
+                self._by_origin[key] = found
+        return found
+
+    def lane_of(self, scope: str) -> AnyLane:
+        """The lane of a scope."""
+        found = self._by_scope.get(scope)
+        if found is None:
+            policy = self.policy
+            rules = Rules(
+                retry=policy.retry,
+                read=partial(read_signal, dialect=policy.dialect),
+                scope=scope,
+                events=wanted(policy.events),
+                refreshable=policy.refresh is not None,
+            )
+            # Two threads may come here at once: one lane wins.
+            found = self._by_scope.setdefault(scope, self._kind(policy.line(scope), rules))
+        return found
+
+    def call(
+        self, method: str, url: str, names: Iterable[str], replayable: bool, chosen: Options, rules: Rules
+    ) -> tuple[Call, Rules]:
+        """What the loop must know of a request, and the rules for it; names: of its headers."""
+        if chosen is NONE:
+            if method in _NEVER_KEYED:
+                return Call(method, url, 1, 0, replayable), rules
+            return Call(method, url, 1, 0, replayable, self._keyed(names)), rules
+        deadline, idempotent = chosen.deadline, chosen.idempotent
+        retry = rules.retry
+        if deadline is not None:
+            retry = replace(retry, deadline=deadline if retry.deadline is None else min(deadline, retry.deadline))
+        keyed = self._keyed(names) if idempotent is None else idempotent
+        if idempotent is False:
+            retry = replace(retry, methods=retry.methods - {method})
+        if retry is not rules.retry:
+            rules = replace(rules, retry=retry)
+        return Call(method, url, chosen.cost, chosen.priority, replayable, keyed), rules
+
+    def _keyed(self, names: Iterable[str]) -> bool:
+        wanted_name = self.policy.retry.idempotency_header.lower()
+        return any(name.lower() == wanted_name for name in names)
