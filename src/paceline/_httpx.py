@@ -1,0 +1,438 @@
+"""How a transport of httpx or httpx2 sends by a policy: one logic for both, which share no class."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import ssl
+import time
+from contextvars import ContextVar
+from typing import TYPE_CHECKING, Any, Final
+
+from ._adapter import CREDENTIAL_HEADERS, is_secret, small_body
+from ._lanes import AsyncLane, Lane, Lanes
+from .calls import current, read_options, settle
+from .drive import aserve, serve
+from .effects import Answer, Fault
+from .signals import needs_body
+from .stores.trio_gate import running_trio
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Iterator, Mapping
+
+    from .effects import Call, Permit, Send
+    from .exchange import Rules
+    from .policy import Policy
+    from .retry import FaultKind
+
+__all__ = ["AsyncCore", "Core", "drop_secrets", "whole"]
+
+_ON_THE_WIRE: Final = frozenset({"http11.send_request_headers.started", "http2.send_request_headers.started"})
+_CREDENTIALS: Final = {name.encode(): order for order, name in enumerate(CREDENTIAL_HEADERS)}
+_clock = time.perf_counter
+
+whole: ContextVar[bool] = ContextVar("paceline_httpx_whole", default=False)
+"""Whether the client reads the body at once: then it is read here, where a cut one can be asked for again."""
+
+
+class _Core:
+    """What both kinds share; library: the module httpx or httpx2; inner: the transport that is wrapped."""
+
+    def __init__(self, library: Any, policy: Policy, inner: Any, raises: bool, lanes: Lanes[Any]) -> None:
+        self.library = library
+        self.policy = policy
+        self.inner = inner
+        self.raises = raises
+        self._lanes = lanes
+        self._plain = library.ByteStream
+        # These say when a request goes on the wire. Of any other transport the call's beginning has to do.
+        self._tells = isinstance(inner, library.HTTPTransport | library.AsyncHTTPTransport)
+
+    def _prepare(self, request: Any) -> tuple[Call, Rules, Any]:
+        url = _text_of(request.url)
+        credential, best = None, 99
+        names = []
+        for name, value in request.headers.raw:
+            lowered = name.lower()
+            names.append(lowered)
+            if lowered in _CREDENTIALS and _CREDENTIALS[lowered] < best:
+                best, credential = _CREDENTIALS[lowered], value.decode("latin-1")
+        chosen = current.get()
+        given = request.extensions.get("paceline")
+        if given:
+            chosen = read_options(given, chosen)
+        method = request.method
+        lane = self._lanes.lane(method, url, credential)
+        stream = request.stream
+        replayable = type(stream) is self._plain or _can_replay(stream, self.library)
+        call, rules = self._lanes.call(
+            method, url, (name.decode("latin-1") for name in names), replayable, chosen, lane.rules
+        )
+        return call, rules, lane
+
+    def _bounded(self, extensions: dict[str, Any], left: float) -> dict[str, Any]:
+        """The time limits of one attempt, cut to what is left before the deadline."""
+        told: Mapping[str, float | None] = extensions.get("timeout") or {}
+        left = max(0.001, left)
+        limits = {
+            name: left if (seconds := told.get(name)) is None else min(seconds, left)
+            for name in ("connect", "read", "write", "pool")
+        }
+        return {**extensions, "timeout": limits}
+
+    def _decoded(self, response: Any, raw: bytes) -> bytes:
+        """A body as text has it, for its signal alone."""
+        if "content-encoding" not in response.headers:
+            return raw
+        copy = self.library.Response(response.status_code, headers=response.headers, stream=self._plain(raw))
+        try:
+            return copy.read()  # type: ignore[no-any-return]
+        except self.library.DecodingError:
+            return b""  # whoever reads the response is told
+
+    def _fault(self, error: Exception, began: float, permit: Permit, answering: bool) -> Fault:
+        library = self.library
+        if isinstance(error, library.UnsupportedProtocol | library.LocalProtocolError):
+            raise error  # nothing that could be sent
+        kind, sent = _kind_of(error, library, permit.wrote is not None, answering, self._tells)
+        return Fault(error, kind, _clock() - began, time.time(), sent)
+
+
+class Core(_Core):
+    """Sends for a sync transport."""
+
+    def __init__(self, library: Any, policy: Policy, inner: Any, raises: bool) -> None:
+        super().__init__(library, policy, inner, raises, Lanes(policy, Lane))
+
+    def handle(self, request: Any) -> Any:
+        """One request until it ends; returns its response, or raises."""
+        call, rules, lane = self._prepare(request)
+        reads = whole.get()
+        held: Permit | None = None
+
+        def once(effect: Send) -> Answer | Fault:
+            nonlocal held
+            permit, attempt, left = effect
+            if attempt > 1:
+                _rewind(request.stream)
+            sent = request
+            if self._tells:
+                extensions = request.extensions
+                theirs = extensions.get("trace")
+                extensions = {**extensions} if left is None else self._bounded(extensions, left)
+
+                def trace(event: str, facts: Mapping[str, Any]) -> None:
+                    # Through a proxy's tunnel a CONNECT goes first, which is not the request.
+                    if event in _ON_THE_WIRE and facts["request"].method != b"CONNECT":
+                        permit.sent()
+                        # All that was asked for is known: what follows need not be told.
+                        if theirs is None:
+                            extensions.pop("trace", None)
+                    if theirs is not None:
+                        theirs(event, facts)
+
+                extensions["trace"] = trace
+                sent = _with(request, extensions)
+            else:
+                if left is not None:
+                    sent = _with(request, self._bounded(request.extensions, left))
+                permit.sent()
+            answering = False
+            began = _clock()
+            try:
+                response = self.inner.handle_request(sent)
+                answering = True
+                body, keeps = self._read(response, call.url, reads, lane)
+            except self.library.TransportError as error:
+                return self._fault(error, began, permit, answering)
+            if permit.wrote is None:
+                permit.sent()
+            held = permit if keeps else None
+            return Answer(
+                response.status_code, response.headers.multi_items(), body, response, _clock() - began, time.time(), keeps
+            )
+
+        outcome = serve(call, rules, lane, once, emit=self._lanes.emit, discard=_discard)
+        answer = outcome.answer
+        if answer is not None and answer.held and held is not None:
+            answer.response.stream = _held_stream(self.library, answer.response.stream, held)
+        try:
+            return settle(outcome, self.raises)
+        except BaseException:
+            if answer is not None and not self.raises:
+                answer.response.close()
+            raise
+
+    def _read(self, response: Any, url: str, reads: bool, lane: Lane) -> tuple[bytes | None, bool]:
+        """The body where it is wanted now, and whether it is still to be read under the permit."""
+        stream = response.stream
+        wants = needs_body(response.status_code, response.headers.multi_items(), url=url)
+        if type(stream) is self._plain:
+            return (response.content if wants else None), False
+        if reads or (wants and small_body(response.headers.get("content-length"))):
+            try:
+                raw = b"".join(stream)
+            finally:
+                response.close()
+            response.is_closed = False
+            response.stream = self._plain(raw)
+            return (self._decoded(response, raw) if wants else None), False
+        return None, lane.holds
+
+
+class AsyncCore(_Core):
+    """Sends for an async transport, under asyncio or trio."""
+
+    def __init__(self, library: Any, policy: Policy, inner: Any, raises: bool) -> None:
+        super().__init__(library, policy, inner, raises, Lanes(policy, AsyncLane))
+
+    async def handle(self, request: Any) -> Any:
+        """One request until it ends; returns its response, or raises."""
+        call, rules, lane = self._prepare(request)
+        reads = whole.get()
+        held: Permit | None = None
+
+        async def once(effect: Send) -> Answer | Fault:
+            nonlocal held
+            permit, attempt, left = effect
+            if attempt > 1:
+                _rewind(request.stream)
+            sent = request
+            if self._tells:
+                extensions = request.extensions
+                theirs = extensions.get("trace")
+                extensions = {**extensions} if left is None else self._bounded(extensions, left)
+
+                async def trace(event: str, facts: Mapping[str, Any]) -> None:
+                    if event in _ON_THE_WIRE and facts["request"].method != b"CONNECT":
+                        permit.sent()
+                        if theirs is None:
+                            extensions.pop("trace", None)
+                    if theirs is not None:
+                        await theirs(event, facts)
+
+                extensions["trace"] = trace
+                sent = _with(request, extensions)
+            else:
+                if left is not None:
+                    sent = _with(request, self._bounded(request.extensions, left))
+                permit.sent()
+            answering = False
+            began = _clock()
+            try:
+                response = await self.inner.handle_async_request(sent)
+                answering = True
+                body, keeps = await self._read(response, call.url, reads, lane)
+            except self.library.TransportError as error:
+                return self._fault(error, began, permit, answering)
+            if permit.wrote is None:
+                permit.sent()
+            held = permit if keeps else None
+            return Answer(
+                response.status_code, response.headers.multi_items(), body, response, _clock() - began, time.time(), keeps
+            )
+
+        trio = running_trio()
+        sleep = asyncio.sleep if trio is None else trio.sleep
+        outcome = await aserve(call, rules, lane, once, emit=self._lanes.emit, discard=_adiscard, sleep=sleep)
+        answer = outcome.answer
+        if answer is not None and answer.held and held is not None:
+            answer.response.stream = _held_async_stream(self.library, answer.response.stream, held)
+        try:
+            return settle(outcome, self.raises)
+        except BaseException:
+            if answer is not None and not self.raises:
+                await answer.response.aclose()
+            raise
+
+    async def _read(self, response: Any, url: str, reads: bool, lane: Lane) -> tuple[bytes | None, bool]:
+        stream = response.stream
+        wants = needs_body(response.status_code, response.headers.multi_items(), url=url)
+        if type(stream) is self._plain:
+            return (await response.aread() if wants else None), False
+        if reads or (wants and small_body(response.headers.get("content-length"))):
+            try:
+                raw = b"".join([part async for part in stream])
+            finally:
+                await response.aclose()
+            response.is_closed = False
+            response.stream = self._plain(raw)
+            return (self._decoded(response, raw) if wants else None), False
+        return None, lane.holds
+
+
+# ---- requests -----------------------------------------------------------------------------------
+
+
+def _with(request: Any, extensions: dict[str, Any]) -> Any:
+    """The same request with other extensions; one that is sent twice at once must not share them."""
+    copy = object.__new__(type(request))
+    copy.__dict__.update(request.__dict__)
+    copy.extensions = extensions
+    return copy
+
+
+def _text_of(url: Any) -> str:
+    """A URL as text; without what its own `str` checks anew each time."""
+    port = url.port
+    host = url.raw_host.decode("ascii")
+    if ":" in host:
+        host = f"[{host}]"
+    return f"{url.scheme}://{host}{'' if port is None else f':{port}'}{url.raw_path.decode('ascii')}"
+
+
+def _file_of(stream: Any) -> Any:
+    """The file behind a streamed body, None where it is no file."""
+    inner = getattr(stream, "_stream", None)
+    return inner if hasattr(inner, "read") or hasattr(inner, "aread") else None
+
+
+def _can_replay(stream: Any, library: Any) -> bool:
+    """Whether a body can be sent once more: bytes, files that seek, and what makes iterators anew."""
+    if isinstance(stream, library.ByteStream):
+        return True
+    parts = getattr(stream, "fields", None)
+    if parts is not None:  # a form with files: it rewinds those that seek by itself
+        files = (getattr(part, "file", b"") for part in parts)
+        return all(isinstance(file, str | bytes) or _seeks(file) for file in files)
+    if not hasattr(stream, "_is_stream_consumed"):
+        return False  # a stream of somebody else's: nobody knows
+    file = _file_of(stream)
+    if file is not None:
+        if not hasattr(file, "read") or not _seeks(file):
+            return False
+        stream._paceline_start = file.tell()
+        return True
+    inner = stream._stream
+    return inner is not None and not hasattr(inner, "__next__") and not hasattr(inner, "__anext__")
+
+
+def _seeks(file: Any) -> bool:
+    seekable = getattr(file, "seekable", None)
+    return hasattr(file, "seek") and (seekable is None or bool(seekable()))
+
+
+def _rewind(stream: Any) -> None:
+    start = getattr(stream, "_paceline_start", None)
+    if start is not None:
+        stream._stream.seek(start)
+
+
+def drop_secrets(headers: Any, old: Any, new: Any) -> None:
+    """Leaves headers that hold a credential behind where a redirect leads to another origin.
+
+    A step from http to https on the same host is none (as httpx itself has it).
+    """
+    if (old.scheme, old.host, _port(old)) == (new.scheme, new.host, _port(new)):
+        return
+    if old.host == new.host and (old.scheme, _port(old), new.scheme, _port(new)) == ("http", 80, "https", 443):
+        return
+    for name in {name for name in headers if is_secret(name)}:
+        del headers[name]
+
+
+def _port(url: Any) -> int | None:
+    port: int | None = url.port
+    return {"http": 80, "https": 443}.get(url.scheme) if port is None else port
+
+
+# ---- responses ----------------------------------------------------------------------------------
+
+
+def _discard(answer: Answer) -> None:
+    response = answer.response
+    try:
+        if small_body(response.headers.get("content-length")):
+            for _ in response.stream:
+                pass
+    except Exception:  # noqa: BLE001 - whatever broke here, another attempt replaces it
+        pass
+    finally:
+        response.close()
+
+
+async def _adiscard(answer: Answer) -> None:
+    response = answer.response
+    try:
+        if small_body(response.headers.get("content-length")):
+            async for _ in response.stream:
+                pass
+    except Exception:  # noqa: BLE001 - whatever broke here, another attempt replaces it
+        pass
+    finally:
+        await response.aclose()
+
+
+def _held_stream(library: Any, stream: Any, permit: Permit) -> Any:
+    """A body that gives its place in flight back when it is closed."""
+
+    class Held(library.SyncByteStream):  # type: ignore[misc]
+        def __iter__(self) -> Iterator[bytes]:
+            yield from stream
+
+        def close(self) -> None:
+            try:
+                stream.close()
+            finally:
+                permit.release()
+
+        def __del__(self) -> None:
+            permit.release()
+
+    return Held()
+
+
+def _held_async_stream(library: Any, stream: Any, permit: Permit) -> Any:
+    class Held(library.AsyncByteStream):  # type: ignore[misc]
+        async def __aiter__(self) -> AsyncIterator[bytes]:
+            async for part in stream:
+                yield part
+
+        async def aclose(self) -> None:
+            try:
+                await stream.aclose()
+            finally:
+                permit.release()
+
+        def __del__(self) -> None:
+            permit.release()
+
+    return Held()
+
+
+# ---- faults -------------------------------------------------------------------------------------
+
+
+def _causes(error: BaseException) -> list[BaseException]:
+    # httpcore raises its errors "from None": what was under them stands in the context only.
+    seen: BaseException | None = error
+    found: list[BaseException] = []
+    while seen is not None and len(found) < 10:
+        found.append(seen)
+        seen = seen.__cause__ or seen.__context__
+    return found
+
+
+def _kind_of(error: Exception, library: Any, wrote: bool, answering: bool, tells: bool) -> tuple[FaultKind, bool]:
+    """What broke, and whether the request may have reached the server; answering: its answer had begun."""
+    causes = _causes(error)
+    if any(isinstance(cause, socket.gaierror) for cause in causes):
+        return "resolve", False
+    if any(isinstance(cause, ssl.SSLError) for cause in causes):
+        return "tls", wrote and tells
+    if isinstance(error, library.ConnectError | library.ConnectTimeout | library.ProxyError):
+        # Other transports use these words freely (httpx-aiohttp: for a server that hung up): believed where an
+        # error of connecting is under them.
+        connecting = tells or any(type(cause).__name__.startswith("ClientConnector") for cause in causes)
+        return ("connect", False) if connecting else ("reset", wrote)
+    if isinstance(error, library.PoolTimeout):
+        return "timeout", False
+    if isinstance(error, library.TimeoutException):
+        return "timeout", wrote
+    if isinstance(error, library.NetworkError):
+        return "protocol" if answering else "reset", wrote
+    if isinstance(error, library.RemoteProtocolError):
+        # Where h11 is not among the causes, httpcore itself saw the connection end before any answer.
+        torn = answering or any(type(cause).__module__.startswith("h11") for cause in causes)
+        return "protocol" if torn else "reset", wrote
+    return "other", wrote
