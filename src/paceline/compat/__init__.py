@@ -1,0 +1,1 @@
+"""Drop-in replacements for other libraries, where a change of one import suffices: one module a library."""
