@@ -83,7 +83,7 @@ def test_an_amount_that_never_fits_is_an_error(library: Any, amount: float) -> N
     async def main(time: Callable[[], float]) -> None:
         await library.AsyncLimiter(4, 10).acquire(amount)
 
-    with pytest.raises(ValueError, match="^Amount must be a number between 0 and the maximum capacity$"):
+    with pytest.raises(ValueError, match=r"^Amount must be a number between 0 and the maximum capacity$"):
         run(main)
 
 

@@ -30,7 +30,7 @@ OURS = [
     if not any(part.startswith("_") for part in name.split("."))
     and not name.startswith(("paceline.jobs.", "paceline.telemetry.words"))
 ]
-OPTIONAL = ("paceline.cli", "paceline.jobs", "paceline.testing")
+OPTIONAL = ("paceline.cli", "paceline.jobs", "paceline.testing", "paceline.compat.requests_ratelimiter")
 CORE = [name for name in ["paceline", *NAMES] if not name.startswith(OPTIONAL)]
 EXTRAS = {
     "aiohttp", "click", "hiredis", "httptools", "httpx", "multidict", "opentelemetry", "orjson", "prometheus_client",
