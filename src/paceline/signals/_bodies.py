@@ -30,7 +30,7 @@ _CODE_KEYS: Final = words(
     " apierrorcode oerrorcode errcode errno subcode errorsubcode statuscode faultcode result title ratelimitreason"
 )
 _TEXT_KEYS: Final = words(
-    "message error errormessage errormsg errmsg retmsg description errordescription detail details title msg info errorsummary note information"
+    "message error errors errormessage errormsg errmsg retmsg description errordescription detail details title msg info errorsummary note information"
     " result reason faultstring text statusmessage userfriendlymessage"
 )
 # In an answer that was served only these are looked into: a row of data may say "throttled" without meaning us.
@@ -44,7 +44,7 @@ _FAILED: Final = frozenset(
 _SECONDS_KEYS: Final = words(
     "retryafter retryafterseconds retryaftersec retryaftersecs retryafterinseconds retryin"
     " retryinseconds retrydelay retrydelayseconds secondsuntilretry secondstowait waitseconds throttleseconds cooldown"
-    " cooldownseconds quotaresetdelay tryagainin tryagaininseconds waittimeseconds"
+    " cooldownseconds quotaresetdelay tryagainin tryagaininseconds waittimeseconds wait backoffseconds"
 )
 _MILLIS_KEYS: Final = words(
     "retryafterms retryaftermillis retryaftermilliseconds retryinms retrydelayms retrydelaymillis waitms backoffms"
@@ -54,7 +54,7 @@ _MINUTES_KEYS: Final = words("retryafterminutes retryinminutes waitminutes")
 _RESET_KEYS: Final = words(
     "ratelimitresettime ratelimitreset xratelimitreset ratelimitresetat ratelimitresetafter resetafter resetafterseconds resetin"
     " resetinseconds resetsin resettime resetat resetsat reset resettimestamp quotaresettimestamp retryat"
-    " retryafterdate nextavailableat availableat"
+    " retryafterdate nextavailableat availableat ratelimitnext recommendedretrytime nextretrytime ratereset"
 )
 
 _XML_CODE: Final = re.compile(

@@ -85,6 +85,8 @@ _ROLES: Final[Mapping[str, Role]] = {
             "resetin",
             "resetafter",
             "next",
+            "expiry",
+            "expires",
         ),
         "reset",
     ),
@@ -234,6 +236,8 @@ def _anchored(text: str, parts: list[str], at: int, spelling: str) -> Field | No
     vendor = "-".join(word for word in parts[:at] if word not in _OWN_WORDS)
     group = ("x-" if text.startswith("x-") else "") + vendor + "|" + spelling + behind
     rest = parts[at + 1 :]
+    if behind in _ROLES:
+        behind, rest = "", [behind, *rest]  # `X-RateLimitRemaining`
     if (not rest and behind == "ed") or rest == ["over", "limit"]:
         return Field("reason", text, group=group, vendor=vendor)
     role, scale, bucket = _split(rest)
@@ -248,7 +252,8 @@ def _unanchored(text: str, parts: list[str]) -> Field | None:
     if not _FOREIGN_WORDS.isdisjoint(parts) or len(parts) < 2:
         return None
     if parts[-1] == "limit" and parts[-2] in ("call", "calls"):
-        return Field("fraction", text, key=text, group=text, vendor=text)
+        name = "-".join(parts[:-1])
+        return Field("fraction", text, key=f"quota|{name}", group=text, vendor=text, bucket=name)
     # `X-Limit-Per-Second`, `X-Remaining-This-Second`, `X-Remaining-Today`
     if parts[0] in ("limit", "remaining"):
         period = [word for word in parts[1:] if word not in ("per", "this", "in")]
@@ -261,7 +266,7 @@ def _unanchored(text: str, parts: list[str]) -> Field | None:
         pass
     elif role == "reset" or _COUNTED.isdisjoint(bucket):
         return None
-    if len(bucket) > 1 and bucket[0] in ("ms", "api"):
+    if len(bucket) > 1 and bucket[0] in ("ms", "api", "limit"):
         bucket = bucket[1:]
     glued = _GLUED_PERIOD.fullmatch(bucket[0].removesuffix("limit")) if len(bucket) == 1 else None
     if glued is not None:
@@ -278,6 +283,8 @@ def _split(parts: list[str]) -> tuple[Role, float, list[str]]:
     if not parts:
         return "bare", 1.0, []
     scale, kept = 1.0, list(parts)
+    if kept[-2:] == ["window", "size"]:
+        kept.pop()
     while len(kept) > 1 and kept[-1] in _TIME_WORDS:
         scale *= _TIME_WORDS[kept.pop()]
     if _ROLES.get(kept[-1]) not in ("reset", "window"):

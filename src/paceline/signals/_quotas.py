@@ -123,6 +123,8 @@ def _build(raw: _Raw, clock: Clock, notes: list[str]) -> list[Bucket]:
     if raw.limit is not None:
         limits = read_counts(raw.limit, field, "limit", notes)
         many = len(limits)
+        if field.role == "fraction" and limits and limits[0].of is not None:
+            bucket.name = None  # `X-Shopify-Shop-Api-Call-Limit: 32/40` tells of the one bucket that there is
     if raw.remaining is not None:
         remaining = read_counts(raw.remaining, field, "remaining", notes, many)
     if raw.used is not None:
@@ -217,6 +219,9 @@ def _resets(text: str, field: Field, clock: Clock, notes: list[str]) -> list[Spa
         found = [
             s for s in (read_span(piece, clock, field.scale) for piece in cut(text, ",")) if s is not None
         ]
+    if any(span.negative for span in found):
+        notes.append(f"{field.name} says a reset of {shorten(text)}, which is below 0: ignored")
+        return [span for span in found if not span.negative]
     for span in found:
         if span.doubt is not None:
             notes.append(f"{field.name}: {span.doubt}")

@@ -18,7 +18,8 @@ if TYPE_CHECKING:
 __all__ = ["Reading"]
 
 # RFC 6585 section 4; 420 and 529 are old and new spellings of it, 430 is Shopify's, 509 cPanel's.
-_REFUSALS: Final = frozenset({420, 429, 430, 509, 529})
+# 456 is DeepL's: the characters of the whole month are spent.
+_REFUSALS: Final = frozenset({420, 429, 430, 456, 509, 529})
 # Statuses under which a code or a sentence may mean a refusal.
 _DOUBTFUL: Final = frozenset({400, 401, 402, 403, 418, 500, 502, 503, 504})
 # Of those, the ones that a wait alone makes a refusal: 503 by RFC 9110 section 15.6.4, 403 GitHub, 418 Binance.
@@ -100,6 +101,8 @@ class Reading:
             return
         if status in _REFUSALS:
             self.refused = True
+            if status == 456:
+                self._end("456")
         elif status not in _DOUBTFUL:
             return
         reasons = [(field, value) for field, value in self.fields if field.role == "reason"]
@@ -118,10 +121,12 @@ class Reading:
     def _judge_served(self) -> None:
         facts = self.facts
         code = refusal_code(facts.codes) or refusal_prose(facts.messages)
+        if code is None and 429 in facts.numbers:
+            code = "429"
         if code is not None:
             self.refused = True
             self.notes.append(f"{self.status}, but the body says {code!r}: refused")
-        self._end(terminal_word(facts.codes, facts.messages))
+        self._end(terminal_word(facts.codes, facts.messages, wait_named=bool(facts.waits)))
 
     def _judge_words(self, reasons: list[tuple[Field, str]]) -> None:
         facts = self.facts
@@ -133,10 +138,12 @@ class Reading:
                 self.notes.append(f"{field.name} names the limit: {value[:60]!a}")
         if not self.refused:
             said = refusal_code(facts.codes) or refusal_prose(facts.messages)
+            if said is None and 429 in facts.numbers:
+                said = "429"
             if said is not None:
                 self.refused = True
                 self.notes.append(f"{self.status}, and the response says {said[:60]!a}: refused")
-        self._end(terminal_word(facts.codes, facts.messages))
+        self._end(terminal_word(facts.codes, facts.messages, wait_named=bool(facts.waits)))
         if self.refused:
             words = [
                 *facts.codes,

@@ -21,6 +21,7 @@ _REFUSAL_CODE: Final = re.compile(
     r"ratelimit|toomanyrequest|toomanycalls|throttl|requestlimit(?:exceeded|reached)|slowdown|over(?:query|rate|daily)limit"
     r"|^(?:query|daily|hourly|monthly|user|api|call|calls|concurrent|concurrency)?(?:quota|limit)(?:s)?(?:exceeded|reached)"
     r"(?:exception|error)?$"
+    r"|(?:invocation|call|request|usage)s?limit(?:exceeded|reached)"
     r"|quotaexceeded|quotaviolation|spikearrest|exceeded(?:your)?(?:current)?quota|dailylimitexceeded|bandwidthlimitexceeded"
     r"|priorrequestnotcomplete|provisionedthroughputexceeded|transactioninprogress|insufficientquota|toomanyconcurrent"
     r"|concurren[a-z]{0,12}limitexceeded|concurrentrequest|complexitybudgetexhausted|complexityexception|resourceexhausted"
@@ -32,31 +33,39 @@ _TERMINAL_CODE: Final = re.compile(
     r"insufficientquota|insufficientcredit|insufficientbalance|creditbalance|billing|dailylimitexceeded|paymentrequired"
     r"|exceededcurrentquota|accountsuspended|overdailylimit|accountdeactivated|maxcostexceeded|maxcomplexityexceeded"
 )
-_TERMINAL_TEXT: Final = re.compile(r"credit balance is too low|insufficient (?:credits?|balance|funds)\b")
-_COUNTED: Final = r"(?:request|call|rate|query|querie|api|usage|quota|minute|hour|hourly|day|daily|monthly)s?"
+# A day that says itself when it ends is waited for.
+_ENDS_WITH_THE_DAY: Final = re.compile(r"dailylimit")
+_TERMINAL_TEXT: Final = re.compile(
+    r"credit balance is too low|insufficient (?:credits?|balance|funds)\b"
+    r"|request too large for [^\n]{1,120} (?:per min|per day|\(tpm\)|\(rpm\))"
+)
+_COUNTED: Final = r"(?:request|call|rate|query|querie|api|usage|quota|message|second|minute|hour|hourly|day|daily|month|monthly)s?"
 _REFUSAL_TEXT: Final = re.compile(
     r"rate[ -]?limit[a-z]{0,3}[^.\n]{0,40}?\b(?:exceeded|reached|hit|exhausted|violat)"
     rf"|\b(?:exceed|hit|reach|over)[a-z]{{0,6}}\b[^.\n]{{0,60}}?{_COUNTED}[ -]?(?:limit|quota|threshold)"
-    r"|too many (?:[a-z-]{2,20} ){0,2}(?:requests|calls|queries|connections|visits)"
+    r"|too many (?!soql |sosl |dml )(?:[a-z-]{2,20} ){0,2}(?:requests|calls|queries|connections|visits|attempts)"
+    r"|\bconcurren(?:t|cy)(?: [a-z]{2,12}){0,2} limits? (?:has been |was |is )?(?:exceeded|reached|hit)"
+    r"|\brate limit is [0-9]{1,9} (?:requests|calls|queries)\b|: throttled: [0-9]{10}(?![0-9])"
     r"|number of (?:requests|calls)[^.\n]{0,40}? exceeded|out of (?:rate |api |call |call volume )?(?:limit|quota)"
     rf"|\b{_COUNTED} (?:rate )?(?:limit|threshold|quota)[^.\n]{{0,40}}? (?:exceeded|reached)"
-    r"|maximum requests per|call frequency is\b|limit on the number of (?:requests|calls)"
+    r"|(?<!storage )(?<!space )\bquota (?:has been |was |is )?exceeded|maximum requests per|call frequency is\b|limit on the number of (?:requests|calls)"
     r"|\b(?:was|been|being|are) (?:throttled|rate[ -]?limited)|reduce your request rate|abuse detection"
     r"|over_query_limit|over_rate_limit|\bover (?:qps|rate)\b|^throttled$|^(?:usage )?limits exceeded|slow down"
 )
 _UNIT: Final = r"(?:ms|milliseconds?|s|secs?|seconds?|m|mins?|minutes?|h|hrs?|hours?|d|days?)"
 _PROSE_WAIT: Final = re.compile(
-    r"\b(?:again|retry|retrying|wait|available|resets?|replenished|unblocked|resume|back ?off)\b[^0-9.\n]{0,40}?"
+    r"\b(?:again|retry|retrying|wait|available|resets?|replenished|unblocked|resume|back ?off)\b"
+    r"(?:(?! (?:every|each|per) )[^0-9.\n]){0,40}?"
     rf"\b([0-9]{{1,3}}:[0-9]{{2}}:[0-9]{{2}}|(?:[0-9]{{1,10}}(?:\.[0-9]{{1,12}})? ?{_UNIT}(?![a-z])(?:,? (?:and )?)?){{1,5}})"
 )
 _PROSE_BARE: Final = re.compile(r"\bretry[ _-]after:? ([0-9]{1,8}(?:\.[0-9]{1,6})?)(?![0-9a-z./:-])")
-_PROSE_UNTIL: Final = re.compile(r"\b(?:until|at) ([0-9]{10,13})(?![0-9])")
-_SHOUTED: Final = re.compile(r"[A-Z][A-Z0-9_]{3,60}")
+_PROSE_UNTIL: Final = re.compile(r"\b(?:until|at|throttled:) ([0-9]{10,13})(?![0-9])")
+_SHOUTED: Final = re.compile(r"[A-Z][A-Z0-9_]{3,60}|[a-z][a-z0-9]{1,20}(?:[_-][a-z0-9]{1,20}){1,5}")
 _NOT_WORD: Final = re.compile(r"[^a-z0-9]+")
 
 
 def looks_like_code(text: str) -> bool:
-    """Whether a message is no sentence but a code in capitals: `REQUEST_LIMIT_EXCEEDED`."""
+    """Whether a message is no sentence but a code: `REQUEST_LIMIT_EXCEEDED`, `too_many_requests`."""
     return _SHOUTED.fullmatch(text) is not None
 
 
@@ -83,9 +92,19 @@ def refusal_code(codes: set[str]) -> str | None:
     )
 
 
-def terminal_word(codes: set[str], messages: list[str]) -> str | None:
-    """The first code, else the words of a message, that say that waiting will not help."""
-    code = next((c for c in sorted(codes) if len(c) <= 80 and _TERMINAL_CODE.search(c)), None)
+def terminal_word(codes: set[str], messages: list[str], *, wait_named: bool = False) -> str | None:
+    """The first code, else the words of a message, that say that waiting will not help.
+
+    wait_named: the body names a wait, so that a limit of the day is none of them.
+    """
+    code = next(
+        (
+            c
+            for c in sorted(codes)
+            if len(c) <= 80 and _TERMINAL_CODE.search(c) and not (wait_named and _ENDS_WITH_THE_DAY.search(c))
+        ),
+        None,
+    )
     if code is not None:
         return code
     found = (_TERMINAL_TEXT.search(message.lower()) for message in messages)

@@ -18,6 +18,7 @@ from ._binance import BINANCE
 from ._bluesky import BLUESKY
 from ._brave import BRAVE
 from ._brevo import BREVO
+from ._bybit import BYBIT
 from ._cloudflare import CLOUDFLARE
 from ._contentful import CONTENTFUL
 from ._crossref import CROSSREF
@@ -93,6 +94,7 @@ DIALECTS: Final[Mapping[str, Dialect]] = MappingProxyType(
         "bluesky": BLUESKY,
         "brave": BRAVE,
         "brevo": BREVO,
+        "bybit": BYBIT,
         "cloudflare": CLOUDFLARE,
         "contentful": CONTENTFUL,
         "crossref": CROSSREF,
