@@ -71,6 +71,9 @@ class Permit(Protocol):
     def release(self) -> None:
         """The attempt is over; what it took stays charged, what it held (concurrency) is free again."""
 
+    def settle(self, actual: Cost) -> None:
+        """The cost is known now: the difference to what was reserved is charged or given back."""
+
     def cancel(self) -> None:
         """The attempt was broken off: unless it was stamped by `sent`, the slot goes to the next, or back.
 

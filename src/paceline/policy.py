@@ -6,22 +6,33 @@ import hashlib
 import secrets
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Final
+from fnmatch import fnmatchcase
+from functools import partial
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
 from urllib.parse import urlsplit
 
 from .errors import InputError, MissingExtra
 from .limits import Limit
 from .retry import Retry
+from .signals import DIALECTS, read_for, read_signal
 from .stores.line import Line
 
 if TYPE_CHECKING:
     from .events import Sink
+    from .exchange import ReadSignal
+    from .ledger import Cost
     from .stores.clock import Clock
 
 __all__ = ["Policy", "credential_of", "read_limits"]
 
 _CREDENTIAL_HEADERS: Final = ("authorization", "x-api-key", "api-key", "private-token", "cookie")
 _PORTS: Final = {"http": 80, "https": 443}
+_NONE: Final[Mapping[str, str]] = MappingProxyType({})
+_LONGEST_BUCKET: Final = 200
+
+CostOf: TypeAlias = "Callable[[str, str, bytes | None], Cost | None]"
+SettleOf: TypeAlias = "Callable[[Cost, int, bytes | None], Cost | None]"
 
 
 def read_limits(limits: str | Limit | Iterable[str | Limit]) -> tuple[Limit, ...]:
@@ -68,7 +79,13 @@ class Policy:
     retry: see Retry. scope: a name under which all requests share the limits; None: host, port and credential.
     store: `memory:` (this process). events: called with every event.
     refresh: called once, for all who wait, when a credential was refused (401); returns the new credential.
-    dialect: how the provider writes its signals; None: found out from each response.
+    dialect: how the provider writes its signals; None: found out from each response. Where it has buckets (GitHub's
+    `core` and `search`), each is a scope of its own, unless `scope` says that all requests share one.
+    buckets: other limits for single buckets, by name or pattern (`search`, `* reads`); the first that fits holds.
+    headers: sent with every request that has none of that name, but only to the hosts of `send_to`: names
+    (`api.example.com`; their subdomains too, always over https) or origins (`http://127.0.0.1:8429`); none: to all.
+    cost_of: from method, URL and body to what a request costs, where its caller does not say; None: 1.
+    settle_of: from what was reserved, an answer's status and its body to what it has cost; None: what was reserved.
 
     Raises LimitSyntaxError or InputError for what cannot be used.
 
@@ -89,9 +106,27 @@ class Policy:
     dialect: str | None = None
     clock: Clock | None = field(default=None, repr=False)
     key: bytes = field(default_factory=lambda: secrets.token_bytes(16), repr=False)
+    buckets: Mapping[str, Iterable[str | Limit] | str | Limit] = field(default_factory=dict)
+    headers: Mapping[str, str] = field(default_factory=dict, repr=False)
+    send_to: Iterable[str] = ()
+    cost_of: CostOf | None = field(default=None, repr=False)
+    settle_of: SettleOf | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
         self.limits = read_limits(self.limits)
+        self.buckets = {name: read_limits(limits) for name, limits in self.buckets.items()}
+        self.headers = dict(self.headers)
+        self.send_to = tuple(
+            host.lower().rstrip("/.")
+            for host in ([self.send_to] if isinstance(self.send_to, str) else self.send_to)
+        )
+        spoken = None if self.dialect is None else DIALECTS.get(self.dialect)
+        if self.dialect is not None and spoken is None:
+            raise InputError(f"there is no dialect {self.dialect!r}; the dialects are {', '.join(DIALECTS)}")
+        parted = spoken is not None and spoken.scope is not None
+        if self.buckets and not parted:
+            raise InputError("buckets need a dialect that tells them apart, like dialect='github'")
+        self.parted = parted and (self.scope is None or bool(self.buckets))
         self.hosts = {_host_name(host): read_limits(limits) for host, limits in self.hosts.items()}
         if self.scope is not None and self.hosts:
             raise InputError("one scope for all has no limits for single hosts: give scope, or limits like HOST=LIMIT, not both")
@@ -99,27 +134,85 @@ class Policy:
             raise InputError(f"there is no store {self.store!r}; this version keeps scopes in memory: write memory:")
         self._lines: dict[str, Line] = {}
 
-    def scope_of(self, url: str, credential: str | None = None, *, method: str = "GET") -> str:  # noqa: ARG002
+    def scope_of(self, url: str, credential: str | None = None, *, method: str = "GET") -> str:
         """The scope that a request belongs to; a credential appears in it only as a keyed hash.
 
         >>> Policy(scope="crm").scope_of("https://api.example.com/")
         'crm'
+        >>> Policy(dialect="github").scope_of("https://api.github.com/search/code?q=x")
+        'api.github.com:443/code_search'
         >>> "abc" in Policy().scope_of("https://api.example.com/", "Bearer abc")
         False
 
         Raises InputError for a URL whose host or port cannot be read.
         """
+        bucket = self.bucket_of(method, url) if self.parted else None
+        tail = "" if bucket is None else f"/{bucket}"
         if self.scope is not None:
-            return self.scope
+            return self.scope + tail
+        if credential is None and self.headers:
+            credential = credential_of(self.headers_for(url))
         try:
             parts = urlsplit(url)
             port = parts.port or _PORTS.get(parts.scheme, 0)
         except ValueError as error:
             raise InputError(f"cannot tell the host of a URL: {error}") from None
-        host = f"{parts.hostname}:{port}"
+        host = f"{parts.hostname}:{port}{tail}"
         if credential is None:
             return host
         return f"{host}#{hashlib.blake2s(credential.encode(), key=self.key, digest_size=6).hexdigest()}"
+
+    def bucket_of(self, method: str, url: str) -> str | None:
+        """The bucket of the dialect that a request counts in; None where all share one."""
+        if not self.parted:
+            return None
+        bucket = DIALECTS[self.dialect or ""].scope_key(method, url)
+        if bucket is None or len(bucket) <= _LONGEST_BUCKET:
+            return bucket
+        return f"{bucket[:_LONGEST_BUCKET]}~{hashlib.blake2s(bucket.encode(), digest_size=6).hexdigest()}"
+
+    def headers_for(self, url: str, headers: Mapping[str, str] = _NONE) -> Mapping[str, str]:
+        """The headers of a request to `url`, with the policy's own where it has none of that name.
+
+        The program's own `User-Agent: paceline/…` gives way to one of the policy.
+
+        >>> policy = Policy(headers={"X-Api-Key": "k"}, send_to=["api.example.com"])
+        >>> policy.headers_for("https://api.example.com/a"), policy.headers_for("https://other.example/")
+        ({'X-Api-Key': 'k'}, mappingproxy({}))
+        """
+        if not self.headers or not self._reaches(url):
+            return headers
+        given = {
+            name.lower()
+            for name, value in headers.items()
+            if name.lower() != "user-agent" or not value.startswith("paceline/")
+        }
+        own = {name: value for name, value in self.headers.items() if name.lower() not in given}
+        new = {name.lower() for name in own}
+        return {**{name: value for name, value in headers.items() if name.lower() not in new}, **own}
+
+    def _reaches(self, url: str) -> bool:
+        """Whether the policy's headers may go to this URL."""
+        if not self.send_to:
+            return True
+        try:
+            parts = urlsplit(url)
+            host = (parts.hostname or "").rstrip(".")
+            origin = f"{parts.scheme}://{parts.netloc.rpartition('@')[2].lower()}"
+        except ValueError:
+            return False
+        return origin in self.send_to or (
+            parts.scheme == "https"
+            and any(host == name or host.endswith(f".{name}") for name in self.send_to)
+        )
+
+    def reader(self) -> ReadSignal:
+        """What reads responses: `read_signal` in the policy's dialect, with the wait that its provider documents for
+        refusals that name none."""
+        spoken = DIALECTS.get(self.dialect or "")
+        if spoken is None or spoken.default_wait is None:
+            return partial(read_signal, dialect=self.dialect)
+        return partial(read_for, spoken)
 
     def line(self, scope: str) -> Line:
         """The line of those who wait in `scope`, made at first use with the limits that hold for it."""
@@ -139,8 +232,17 @@ class Policy:
         return line
 
     def limits_of(self, scope: str) -> tuple[Limit, ...]:
-        """The limits in force for a scope: its host's own ones, or the policy's."""
+        """The limits in force for a scope: its bucket's own ones, or its host's, or the policy's."""
         address = scope.partition("#")[0]
+        if self.parted:
+            named = scope.rpartition("#")[0] or scope
+            name = self.scope
+            address, bucket = (
+                (name, named[len(name) + 1 :]) if name is not None else named.partition("/")[::2]
+            )
+            for pattern, limits in self.buckets.items():
+                if bucket and fnmatchcase(bucket, pattern):
+                    return tuple(limits)  # type: ignore[arg-type]
         host, _, port = address.rpartition(":")
         hosts: Any = self.hosts
         for name in (address, host if port.isdigit() else address):

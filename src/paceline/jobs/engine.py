@@ -22,7 +22,6 @@ from ..errors import PacelineError, RetryLater
 from ..exchange import Rules
 from ..masking import is_secret_name, mask_url
 from ..policy import Policy, credential_of
-from ..signals import read_signal
 from ..telemetry.fan import wanted
 from .spec import BadInput, Request
 
@@ -168,9 +167,16 @@ class _Ride:
                 held = await engine.bearer.get()
                 self.version = held.version
                 headers = {**headers, "Authorization": f"Bearer {held.value}"}
+            policy = engine.policy
+            if policy.headers and not self.foreign:
+                headers = policy.headers_for(self.url, headers)
             reply = await engine.sender.send(self.method, self.url, headers, self.body, effect.permit, effect.left)
         finally:
             self.sending = False
+        if policy.settle_of is not None and isinstance(reply, Answer):
+            actual = policy.settle_of(self.item.cost, reply.status, reply.response)
+            if actual is not None:
+                effect.permit.settle(actual)
         tally = engine.tally
         if tally is not None:
             if isinstance(reply, Answer):
@@ -235,7 +241,7 @@ class _Ride:
                     self.end(answer, why)
                     return False
                 self.method, self.url, self.headers, self.body, self.foreign = target
-                self.enter(engine.lane_of(self.url, self.headers))
+                self.enter(engine.lane_of(self.url, self.headers, self.method))
                 return True
         self.end(answer, None)
         return False
@@ -295,7 +301,7 @@ class Engine:
     put_off: int = 0
     in_flight: int = 0
     _lanes: dict[str, _Lane] = field(default_factory=dict)
-    _lanes_by_origin: dict[tuple[str, str | None], _Lane] = field(default_factory=dict)
+    _lanes_by_origin: dict[tuple[str, str | None, str | None], _Lane] = field(default_factory=dict)
     _rides: dict[asyncio.Task[None], _Ride] = field(default_factory=dict)
     _hungry: deque[_Lane] = field(default_factory=deque)
     _feed: Iterator[Request | BadInput] = field(default_factory=lambda: iter(()))
@@ -352,7 +358,9 @@ class Engine:
             if isinstance(item, BadInput):
                 self.finish(Result(item, None, (), None, 0, 0.0, 0.0, item.why))
                 continue
-            lane = self.lane_of(item.url, item.headers)
+            if self.policy.cost_of is not None and item.cost == 1:
+                item = self.weighed(item)
+            lane = self.lane_of(item.url, item.headers, item.method)
             if lane.put_off is not None:
                 self.put_off += 1
                 continue
@@ -585,19 +593,27 @@ class Engine:
         if self._news is not None:
             self._news.set()
 
-    def lane_of(self, url: str, headers: Mapping[str, str]) -> _Lane:
+    def weighed(self, item: Request) -> Request:
+        """An input that names no cost, with the one that the policy reckons."""
+        assert self.policy.cost_of is not None
+        cost = self.policy.cost_of(item.method, item.url, item.body)
+        return item if cost is None else item._replace(cost=cost)
+
+    def lane_of(self, url: str, headers: Mapping[str, str], method: str = "GET") -> _Lane:
         """The lane of a request's scope."""
         # The common case: an input that adds no header carries the job's own mapping.
         credential = self.credential if headers is self.headers else credential_of(headers)
-        key = (url[: url.find("/", 8)], credential)
+        policy = self.policy
+        bucket = policy.bucket_of(method, url) if policy.parted else None
+        key = (url[: url.find("/", 8)], credential, bucket)
         lane = self._lanes_by_origin.get(key)
         if lane is None:
-            scope = self.policy.scope_of(url, credential)
+            scope = policy.scope_of(url, credential, method=method)
             lane = self._lanes.get(scope)
             if lane is None:
                 rules = Rules(
                     retry=self.policy.retry,
-                    read=partial(read_signal, dialect=self.policy.dialect),
+                    read=policy.reader(),
                     scope=scope,
                     slow_budget=True,
                     events="notable" if self.tally is not None else wanted(self.events),

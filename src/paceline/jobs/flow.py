@@ -222,7 +222,9 @@ class Flow(Engine):
         if isinstance(read, BadInput):
             self._finish(Result(read, None, (), None, 0, 0.0, 0.0, read.why))
             return
-        lane = self.lane_of(read.url, read.headers)
+        if self.policy.cost_of is not None and read.cost == 1:
+            read = self.weighed(read)
+        lane = self.lane_of(read.url, read.headers, read.method)
         self._open += 1
         self._open_bytes += len(read.body or b"")
         lane.queue.append(read)

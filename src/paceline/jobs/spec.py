@@ -16,6 +16,8 @@ from .urls import Unusable, check_url, shown
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
+    from ..ledger import Cost
+
 __all__ = ["BadInput", "Defaults", "Request", "own_id", "read_spec", "url_request"]
 
 FIELDS: Final = ("url", "id", "method", "headers", "params", "json", "data", "cost")
@@ -50,7 +52,7 @@ class Request(NamedTuple):
     url: absolute, ASCII, without userinfo, `params` merged in: send it as it is.
     headers: complete; the very object `Defaults.headers` where the input adds none.
     body: None where there is none.
-    cost: permits (or units) it takes.
+    cost: permits (or units) it takes, or what it takes of each unit.
     given: the URL as the input gave it, `params` merged in; it may hold credentials: mask it before showing.
     raw: the input in a form that can be SOURCE again, without newline.
     line: 1-based line of the file where it begins.
@@ -62,7 +64,7 @@ class Request(NamedTuple):
     url: str
     headers: Mapping[str, str]
     body: bytes | None
-    cost: float
+    cost: Cost
     given: str
     raw: bytes
     line: int

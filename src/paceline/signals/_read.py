@@ -18,7 +18,7 @@ from .dialects import DIALECTS
 if TYPE_CHECKING:
     from ._dialect import Dialect
 
-__all__ = ["find_dialect", "needs_body", "read_signal"]
+__all__ = ["find_dialect", "needs_body", "read_for", "read_signal"]
 
 _MOST_NAMES: Final = 4096
 _MOST_FIELDS: Final = 64
@@ -98,6 +98,40 @@ def read_signal(
     if status >= 400 or body is not None or dialect is not None:
         return _read(status, headers, [], body, now, _tell([], dialect, url), method, url)
     return _SERVED
+
+
+def read_for(
+    spoken: Dialect | None,
+    status: int,
+    headers: Headers,
+    body: bytes | None = None,
+    *,
+    now: float,
+    method: str | None = None,
+    url: str | None = None,
+) -> Signal:
+    """`read_signal` for whoever goes on by it: a refusal that names no wait gets the one that its provider documents.
+
+    spoken: the dialect, where it is known.
+
+    >>> read_for(DIALECTS["airtable"], 429, {}, now=0.0).retry_after
+    30.0
+    """
+    signal = read_signal(
+        status,
+        headers,
+        body,
+        now=now,
+        dialect=None if spoken is None else spoken.name,
+        method=method,
+        url=url,
+    )
+    if spoken is None or spoken.default_wait is None or not signal.refused:
+        return signal
+    if signal.retry_after is not None or signal.terminal:
+        return signal
+    note = f"{spoken.title} documents {spoken.default_wait:g} s for refusals that name no wait"
+    return replace(signal, retry_after=spoken.default_wait, notes=(*signal.notes, note))
 
 
 def _fields(found: list[tuple[Field, Any, Any]]) -> list[tuple[Field, str]]:
