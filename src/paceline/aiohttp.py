@@ -1,0 +1,295 @@
+"""aiohttp with a policy: `session` makes an `aiohttp.ClientSession`, `middleware` is for one that one has."""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import ssl
+import time
+import weakref
+from typing import TYPE_CHECKING, Any, Final
+
+from ._adapter import (
+    CREDENTIAL_HEADERS,
+    GaveUpAs,
+    PolicyOrLimits,
+    connections_for,
+    is_secret,
+    policy_of,
+    raises_gave_up,
+    small_body,
+)
+from ._lanes import AsyncLane, Lanes
+from .calls import current, settle
+from .drive import aserve
+from .effects import Answer, Fault
+from .errors import MissingExtra
+from .signals import needs_body
+
+try:
+    import aiohttp
+    from aiohttp import payload
+
+    from ._aiohttp_time import begin, end, put_off, timed_out
+except ImportError:
+    raise MissingExtra("aiohttp", "aiohttp") from None
+
+if TYPE_CHECKING:
+    from aiohttp import ClientHandlerType, ClientMiddlewareType, ClientRequest, ClientResponse
+
+    from .effects import Permit, Send
+    from .ledger import Cost
+    from .policy import Policy
+    from .retry import FaultKind
+
+__all__ = ["middleware", "session"]
+
+_REDIRECTS: Final = frozenset({301, 302, 303, 307, 308})
+_clock = time.perf_counter
+
+
+def session(
+    policy: PolicyOrLimits,
+    *,
+    concurrency: int | None = None,
+    gave_up: GaveUpAs = "response",
+    **options: Any,
+) -> aiohttp.ClientSession:
+    """An `aiohttp.ClientSession` whose requests keep to a policy; call it where a loop runs.
+
+    policy: a Policy, or limits as text. concurrency: how many requests may run at once, which is how many connections
+    there may be; by default 100, or what a limit like `128 concurrent` says, if that is more. gave_up: "response"
+    (the last response, or aiohttp's own exception) or "error" (`GaveUp`). options: as of `aiohttp.ClientSession`; your
+    own middlewares go outside of paceline's, so that what they send again takes a permit too.
+
+    >>> async def main():
+    ...     async with session("100/2s", timeout=aiohttp.ClientTimeout(total=30)) as client:
+    ...         return client.closed
+    >>> asyncio.run(main())
+    False
+    """
+    chosen = policy_of(policy)
+    paced = middleware(chosen, gave_up=gave_up)
+    if "connector" not in options:
+        size = connections_for(chosen, concurrency)
+        options["connector"] = aiohttp.TCPConnector(limit=size if concurrency is not None else max(size, 100))
+    options["middlewares"] = (*options.get("middlewares", ()), paced)
+    return aiohttp.ClientSession(**options)
+
+
+def middleware(policy: PolicyOrLimits, *, gave_up: GaveUpAs = "response") -> ClientMiddlewareType:
+    """A client middleware that sends by a policy: `aiohttp.ClientSession(middlewares=[middleware(policy)])`.
+
+    It must be the last of several, next to the wire. policy, gave_up: see `session`.
+    What waits for a permit, or between attempts, is not counted as the request's time (`ClientTimeout.total`); each
+    attempt has the whole of it.
+
+    Raises RetryLater, CostAboveQuota and AcquireTimeout beside what aiohttp raises.
+
+    >>> async def main():
+    ...     async with aiohttp.ClientSession(middlewares=[middleware("100/2s")]) as client:
+    ...         return client.closed
+    >>> asyncio.run(main())
+    False
+    """
+    return _Middleware(policy_of(policy), raises_gave_up(gave_up))
+
+
+class _Hop:
+    """A redirect that aiohttp is about to follow: where it came from."""
+
+    __slots__ = ("foreign", "origin", "timer")
+
+    def __init__(self, timer: Any, origin: Any, foreign: bool) -> None:
+        self.timer, self.origin, self.foreign = timer, origin, foreign
+
+
+class _Lane:
+    """The scope of one request: what it waits for is kept out of its time."""
+
+    __slots__ = ("first", "lane", "learn", "may_retry", "timer")
+
+    def __init__(self, lane: AsyncLane, timer: Any, first: float) -> None:
+        self.lane, self.timer, self.first = lane, timer, first
+        self.learn, self.may_retry = lane.learn, lane.may_retry
+
+    async def acquire(self, cost: Cost, *, priority: int, timeout: float | None) -> Any:
+        line = self.lane.line
+        permit = line.try_acquire(cost, True)
+        if permit is None:
+            put_off(self.timer, self.first)
+            permit = await line.acquire_async(cost, priority, timeout, True)
+        return permit
+
+    async def sleep(self, seconds: float) -> None:
+        put_off(self.timer, self.first)
+        await asyncio.sleep(seconds)
+
+
+class _Middleware:
+    """See `middleware`."""
+
+    def __init__(self, policy: Policy, raises: bool) -> None:
+        self.policy = policy
+        self._raises = raises
+        self._lanes = Lanes(policy, AsyncLane)
+        self._hops: weakref.WeakKeyDictionary[Any, _Hop] = weakref.WeakKeyDictionary()
+        self._given_up: weakref.WeakKeyDictionary[Any, tuple[Any, BaseException]] = weakref.WeakKeyDictionary()
+
+    async def __call__(self, request: ClientRequest, handler: ClientHandlerType) -> ClientResponse:
+        timer = request._timer
+        foreign = False
+        if self._given_up:
+            given_up = self._given_up.pop(asyncio.current_task(), None)
+            if given_up is not None and given_up[0] is timer:
+                raise given_up[1]  # aiohttp tries once more by itself what has been tried enough
+        if self._hops:
+            foreign = self._followed(request)
+        headers, url, method = request.headers, str(request.url), request.method
+        credential = None
+        for name in CREDENTIAL_HEADERS:
+            if name in headers:
+                credential = headers[name]
+                break
+        lane = self._lanes.lane(method, url, credential)
+        body = request._body
+        replayable = not body or _can_replay(body)
+        call, rules = self._lanes.call(method, url, headers, replayable, current.get(), lane.rules)
+        scope = _Lane(lane, timer, request.loop.time())
+        request.__class__ = _stamping(type(request))
+        held: Permit | None = None
+
+        async def once(effect: Send) -> Answer | Fault:
+            nonlocal held
+            permit, attempt, left = effect
+            request._paceline_permit = permit  # type: ignore[attr-defined]
+            if attempt > 1 and body:
+                # What still writes the last attempt's body must have stopped before the body is rewound.
+                await request.close()
+            began = _clock()
+            begin(timer)
+            try:
+                if left is None:
+                    response = await handler(request)
+                else:
+                    async with asyncio.timeout(max(0.001, left)):
+                        response = await handler(request)
+                status, answered = response.status, response.headers
+                told, keeps = None, False
+                if needs_body(status, answered, url=url) and small_body(answered.get("Content-Length")):
+                    try:
+                        told = await response.read()
+                    except BaseException:
+                        response.close()
+                        raise
+                elif response.connection is not None:
+                    keeps = lane.holds
+            except asyncio.CancelledError:
+                if not timed_out(timer, scope.first):
+                    raise
+                return Fault(TimeoutError(), "timeout", _clock() - began, time.time(), permit.wrote is not None)
+            except (aiohttp.ClientError, TimeoutError, OSError) as error:
+                end(timer)
+                if isinstance(error, ValueError):
+                    raise  # nothing that could be sent
+                kind, sent = _kind_of(error, permit.wrote is not None)
+                return Fault(error, kind, _clock() - began, time.time(), sent)
+            if permit.wrote is None:
+                permit.sent()  # another middleware answered, or a handler of a test
+            held = permit if keeps else None
+            return Answer(status, answered, told, response, _clock() - began, time.time(), keeps)
+
+        outcome = await aserve(
+            call, rules, scope, once, emit=self._lanes.emit, discard=_discard, sleep=scope.sleep
+        )
+        answer = outcome.answer
+        if answer is not None:
+            response: ClientResponse = answer.response
+            if answer.held and held is not None:
+                connection = response.connection
+                if connection is None:
+                    held.release()
+                else:
+                    connection.add_callback(held.release)
+            if answer.status in _REDIRECTS:
+                self._hops[asyncio.current_task()] = _Hop(timer, request.url.origin(), foreign)
+        try:
+            return settle(outcome, self._raises)  # type: ignore[no-any-return]
+        except BaseException as error:
+            if answer is not None:
+                answer.response.release()
+            if isinstance(error, aiohttp.ClientOSError | aiohttp.ServerDisconnectedError):
+                self._given_up[asyncio.current_task()] = (timer, error)
+            raise
+
+    def _followed(self, request: ClientRequest) -> bool:
+        """Whether this request follows a redirect to another origin: then it takes no credential along."""
+        hop = self._hops.pop(asyncio.current_task(), None)
+        if hop is None or hop.timer is not request._timer:
+            return False
+        if not hop.foreign and hop.origin == request.url.origin():
+            return False
+        for name in {name for name in request.headers if is_secret(name)}:
+            request.headers.popall(name, None)
+        return True
+
+
+# ---- requests -----------------------------------------------------------------------------------
+
+
+@functools.cache
+def _stamping(kind: Any) -> Any:
+    """A class of requests like `kind` whose permit is stamped once the connection stands and the request is written."""
+    if getattr(kind, "_paceline_stamps", False):
+        return kind
+
+    async def send(self: Any, conn: Any) -> Any:
+        self._paceline_permit.sent()
+        return await super(stamping, self).send(conn)
+
+    stamping: Any = type(kind.__name__, (kind,), {"send": send, "_paceline_stamps": True})
+    return stamping
+
+
+def _can_replay(body: Any) -> bool:
+    """Whether a body can be sent once more: an async generator is sent *empty* the second time."""
+    if isinstance(body, payload.BytesPayload | bytes | bytearray):
+        return True
+    if isinstance(body, payload.IOBasePayload):
+        file = body._value
+        seekable = getattr(file, "seekable", None)
+        return hasattr(file, "seek") and (seekable is None or bool(seekable()))
+    if isinstance(body, aiohttp.MultipartWriter):
+        return all(_can_replay(part) for part, _, _ in body._parts)
+    return False
+
+
+async def _discard(answer: Answer) -> None:
+    """Reads what is left of an answer, so that its connection goes back; a large one is cut off instead."""
+    response: ClientResponse = answer.response
+    if small_body(response.headers.get("Content-Length")):
+        try:
+            await response.read()
+        except (aiohttp.ClientError, TimeoutError, OSError):
+            pass  # closed below; another attempt replaces it
+    response.close()
+
+
+# ---- faults -------------------------------------------------------------------------------------
+
+
+def _kind_of(error: Exception, wrote: bool) -> tuple[FaultKind, bool]:
+    """What broke, and whether the request may have reached the server."""
+    if isinstance(error, aiohttp.ClientConnectorDNSError):
+        return "resolve", False
+    if isinstance(error, aiohttp.ClientSSLError | ssl.SSLError):
+        return "tls", wrote
+    if isinstance(error, aiohttp.ClientConnectorError | aiohttp.ClientHttpProxyError):
+        return "connect", False
+    if isinstance(error, TimeoutError):
+        return "timeout", wrote
+    if isinstance(error, aiohttp.ServerDisconnectedError | ConnectionError | aiohttp.ClientOSError):
+        return "reset", wrote
+    if isinstance(error, aiohttp.ClientPayloadError | aiohttp.ClientResponseError):
+        return "protocol", wrote
+    return "other", wrote
