@@ -13,8 +13,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
 __all__ = [
-    "CREDENTIAL_HEADERS",
     "CONNECTIONS",
+    "CREDENTIAL_HEADERS",
     "GaveUpAs",
     "PolicyOrLimits",
     "connections_for",

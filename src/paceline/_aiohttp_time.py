@@ -105,24 +105,25 @@ def begin(timer: Any) -> None:
         tasks.arm()
 
 
-def end(timer: Any) -> None:
-    """An attempt ended without an answer."""
-    if _KNOWN and type(timer) is _PutOff:
+def end(timer: Any, first: float) -> None:
+    """An attempt ended without an answer; a timer that has rung can ring again, for the next one."""
+    if not _KNOWN or not isinstance(timer, _Timer):
+        return
+    if timer._cancelled:
+        put_off(timer, first)
+        if timer._tasks.total is None:
+            timer._tasks.total = timer._loop.time() - first
+        timer._cancelled = False
+    elif type(timer) is _PutOff:
         timer._tasks.disarm()
 
 
-def timed_out(timer: Any, first: float) -> bool:
-    """Whether the cancellation just caught was this timer's; it is taken back then, and the timer can ring again."""
+def timed_out(timer: Any) -> bool:
+    """Whether the cancellation just caught was this timer's; it is taken back then."""
     if not _KNOWN or not isinstance(timer, _Timer) or not timer._cancelled:
         return False
     task = asyncio.current_task()
     if task is None or task.cancelling() - 1 > timer._cancelling:
         return False  # somebody else cancelled it as well: that one counts
     task.uncancel()
-    now = timer._loop.time()
-    put_off(timer, first)
-    tasks = timer._tasks
-    if tasks.total is None:
-        tasks.total = now - first
-    timer._cancelled = False
     return True

@@ -152,7 +152,7 @@ class Core(_Core):
                 response.status_code, response.headers.multi_items(), body, response, _clock() - began, time.time(), keeps
             )
 
-        outcome = serve(call, rules, lane, once, emit=self._lanes.emit, discard=_discard)
+        outcome = serve(call, rules, lane, once, emit=self._lanes.emit, discard=self._discard)
         answer = outcome.answer
         if answer is not None and answer.held and held is not None:
             answer.response.stream = _held_stream(self.library, answer.response.stream, held)
@@ -162,6 +162,17 @@ class Core(_Core):
             if answer is not None and not self.raises:
                 answer.response.close()
             raise
+
+    def _discard(self, answer: Answer) -> None:
+        response = answer.response
+        try:
+            if small_body(response.headers.get("content-length")):
+                for _ in response.stream:
+                    pass
+        except (self.library.HTTPError, self.library.StreamError):
+            pass  # closed below; another attempt replaces it
+        finally:
+            response.close()
 
     def _read(self, response: Any, url: str, reads: bool, lane: Lane) -> tuple[bytes | None, bool]:
         """The body where it is wanted now, and whether it is still to be read under the permit."""
@@ -234,7 +245,7 @@ class AsyncCore(_Core):
 
         trio = running_trio()
         sleep = asyncio.sleep if trio is None else trio.sleep
-        outcome = await aserve(call, rules, lane, once, emit=self._lanes.emit, discard=_adiscard, sleep=sleep)
+        outcome = await aserve(call, rules, lane, once, emit=self._lanes.emit, discard=self._discard, sleep=sleep)
         answer = outcome.answer
         if answer is not None and answer.held and held is not None:
             answer.response.stream = _held_async_stream(self.library, answer.response.stream, held)
@@ -244,6 +255,17 @@ class AsyncCore(_Core):
             if answer is not None and not self.raises:
                 await answer.response.aclose()
             raise
+
+    async def _discard(self, answer: Answer) -> None:
+        response = answer.response
+        try:
+            if small_body(response.headers.get("content-length")):
+                async for _ in response.stream:
+                    pass
+        except (self.library.HTTPError, self.library.StreamError):
+            pass  # closed below; another attempt replaces it
+        finally:
+            await response.aclose()
 
     async def _read(self, response: Any, url: str, reads: bool, lane: Lane) -> tuple[bytes | None, bool]:
         stream = response.stream
@@ -337,30 +359,6 @@ def _port(url: Any) -> int | None:
 
 
 # ---- responses ----------------------------------------------------------------------------------
-
-
-def _discard(answer: Answer) -> None:
-    response = answer.response
-    try:
-        if small_body(response.headers.get("content-length")):
-            for _ in response.stream:
-                pass
-    except Exception:  # noqa: BLE001 - whatever broke here, another attempt replaces it
-        pass
-    finally:
-        response.close()
-
-
-async def _adiscard(answer: Answer) -> None:
-    response = answer.response
-    try:
-        if small_body(response.headers.get("content-length")):
-            async for _ in response.stream:
-                pass
-    except Exception:  # noqa: BLE001 - whatever broke here, another attempt replaces it
-        pass
-    finally:
-        await response.aclose()
 
 
 def _held_stream(library: Any, stream: Any, permit: Permit) -> Any:

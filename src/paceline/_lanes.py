@@ -42,10 +42,7 @@ class Lane:
     @property
     def holds(self) -> bool:
         """Whether requests in flight are counted, so that a permit is held until its body is read."""
-        for limit in self.line.ledger.limits:
-            if not limit.period:
-                return True
-        return False
+        return any(not limit.period for limit in self.line.ledger.limits)
 
 
 class AsyncLane(Lane):

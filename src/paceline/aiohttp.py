@@ -156,7 +156,8 @@ class _Middleware:
         replayable = not body or _can_replay(body)
         call, rules = self._lanes.call(method, url, headers, replayable, current.get(), lane.rules)
         scope = _Lane(lane, timer, request.loop.time())
-        request.__class__ = _stamping(type(request))
+        kind: Any = type(request)
+        request.__class__ = _stamping(kind)
         held: Permit | None = None
 
         async def once(effect: Send) -> Answer | Fault:
@@ -185,11 +186,12 @@ class _Middleware:
                 elif response.connection is not None:
                     keeps = lane.holds
             except asyncio.CancelledError:
-                if not timed_out(timer, scope.first):
+                if not timed_out(timer):
                     raise
+                end(timer, scope.first)
                 return Fault(TimeoutError(), "timeout", _clock() - began, time.time(), permit.wrote is not None)
             except (aiohttp.ClientError, TimeoutError, OSError) as error:
-                end(timer)
+                end(timer, scope.first)
                 if isinstance(error, ValueError):
                     raise  # nothing that could be sent
                 kind, sent = _kind_of(error, permit.wrote is not None)

@@ -86,7 +86,7 @@ def options(
     ...         both.cost, both.priority
     (3, 1)
     """
-    given = {"cost": cost, "priority": priority, "deadline": deadline, "idempotent": idempotent}
+    given: dict[str, Any] = {"cost": cost, "priority": priority, "deadline": deadline, "idempotent": idempotent}
     chosen = replace(current.get(), **{name: value for name, value in given.items() if value is not None})
     token = current.set(chosen)
     try:

@@ -6,7 +6,7 @@ import functools
 import threading
 import time
 import weakref
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 from ._adapter import (
     CREDENTIAL_HEADERS,
@@ -29,7 +29,6 @@ try:
     import requests
     import urllib3
     from requests.adapters import DEFAULT_POOLSIZE, HTTPAdapter
-    from requests.adapters import TimeoutSauce as _Timeout
     from requests.utils import rewind_body
     from urllib3 import exceptions as broken
 except ImportError:
@@ -64,7 +63,7 @@ class Adapter(HTTPAdapter):
     >>> session.mount("https://api.example.com/", Adapter("100/2s"))
     """
 
-    __attrs__: Final = [*HTTPAdapter.__attrs__, "policy", "_gave_up", "_raises"]
+    __attrs__: ClassVar[list[str]] = [*HTTPAdapter.__attrs__, "policy", "_raises"]
 
     def __init__(
         self,
@@ -113,16 +112,17 @@ class Adapter(HTTPAdapter):
         was not tried again; RetryLater where the server asks for a longer pause than `max_wait`; and CostAboveQuota,
         AcquireTimeout, GaveUp (if so told).
         """
-        url, method, headers = request.url or "", request.method or "GET", request.headers
+        headers: Any = request.headers
+        url, method, body = str(request.url), str(request.method), request.body
         names = [name.lower() for name in headers]
         found = _CREDENTIALS.intersection(names)
         credential = next((headers[name] for name in CREDENTIAL_HEADERS if name in found), None) if found else None
-        if isinstance(credential, bytes):
-            credential = credential.decode("latin-1")
+        if credential is not None and not isinstance(credential, str):
+            credential = str(credential, "latin-1")
         lane = self._lanes.lane(method, url, credential)
-        replayable = request.body is None or isinstance(request.body, bytes | str) or _can_rewind(request)
+        replayable = body is None or isinstance(body, bytes | str) or _can_rewind(request)
         call, rules = self._lanes.call(method, url, names, replayable, current.get(), lane.rules)
-        bare = super().send
+        bare: Any = super().send
         held: Permit | None = None
 
         def once(effect: Send) -> Answer | Fault:
@@ -134,18 +134,15 @@ class Adapter(HTTPAdapter):
             _wire.permit, _wire.lane = permit, lane
             try:
                 response = bare(
-                    request, stream, timeout if left is None else _within(timeout, left), verify, cert, proxies  # type: ignore[arg-type]
+                    request, stream, timeout if left is None else _within(timeout, left), verify, cert, proxies
                 )
                 status, answered = response.status_code, response.headers
-                if not stream:
-                    body: bytes | None = response.content
-                    keeps = False
-                else:
-                    keeps = lane.holds
-                    body = None
-                    if needs_body(status, answered, url=url) and small_body(answered.get("Content-Length")):
-                        body = response.content
-                        keeps = False
+                content: bytes | None = None
+                if not stream or (
+                    needs_body(status, answered, url=url) and small_body(answered.get("Content-Length"))
+                ):
+                    content = response.content
+                keeps = content is None and lane.holds
             except requests.RequestException as error:
                 if isinstance(error, ValueError):
                     raise  # nothing that could be sent
@@ -154,7 +151,7 @@ class Adapter(HTTPAdapter):
             finally:
                 _wire.permit = None
             held = permit if keeps else None
-            return Answer(status, answered, body, response, _clock() - began, time.time(), keeps)
+            return Answer(status, answered, content, response, _clock() - began, time.time(), keeps)
 
         outcome = serve(call, rules, lane, once, emit=self._lanes.emit, discard=_discard)
         if held is not None:
@@ -184,7 +181,7 @@ class Session(requests.Session):
     '*/*'
     """
 
-    __attrs__: Final = [*requests.Session.__attrs__, "policy"]
+    __attrs__: ClassVar[list[str]] = [*requests.Session.__attrs__, "policy"]
 
     def __init__(
         self, policy: PolicyOrLimits, *, concurrency: int | None = None, gave_up: GaveUpAs = "response"
@@ -198,10 +195,11 @@ class Session(requests.Session):
     def rebuild_auth(self, prepared_request: requests.PreparedRequest, response: requests.Response) -> None:
         """As of requests; other headers that hold a credential stay behind as well."""
         old, new = response.request.url or "", prepared_request.url or ""
-        if self.should_strip_auth(old, new):
+        session: Any = super()
+        if session.should_strip_auth(old, new):
             for name in [name for name in prepared_request.headers if is_secret(name)]:
                 del prepared_request.headers[name]
-        super().rebuild_auth(prepared_request, response)
+        session.rebuild_auth(prepared_request, response)
 
 
 # ---- the moment a request goes on the wire ------------------------------------------------------
@@ -294,7 +292,7 @@ def _within(timeout: Any, left: float) -> Any:
     else:
         connect = read = timeout
     left = max(0.001, left)
-    return _Timeout(
+    return urllib3.Timeout(
         connect=min(connect, left) if isinstance(connect, int | float) else left,
         read=min(read, left) if isinstance(read, int | float) else left,
     )
