@@ -10,8 +10,8 @@ from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, Final
 
 from ._adapter import CREDENTIAL_HEADERS, is_secret, small_body
+from ._calls import current, read_options, settle
 from ._lanes import AsyncLane, Lane, Lanes
-from .calls import current, read_options, settle
 from .drive import aserve, serve
 from .effects import Answer, Fault
 from .signals import needs_body

@@ -6,7 +6,7 @@ from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
 
-from .calls import NONE, Options
+from ._calls import NONE, Options
 from .effects import Call
 from .exchange import Rules
 from .signals import read_signal

@@ -19,8 +19,8 @@ from ._adapter import (
     raises_gave_up,
     small_body,
 )
+from ._calls import current, settle
 from ._lanes import AsyncLane, Lanes
-from .calls import current, settle
 from .drive import aserve
 from .effects import Answer, Fault
 from .errors import MissingExtra

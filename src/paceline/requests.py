@@ -6,7 +6,7 @@ import functools
 import threading
 import time
 import weakref
-from typing import TYPE_CHECKING, Any, ClassVar, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from ._adapter import (
     CREDENTIAL_HEADERS,
@@ -18,8 +18,8 @@ from ._adapter import (
     raises_gave_up,
     small_body,
 )
+from ._calls import current, settle
 from ._lanes import Lane, Lanes
-from .calls import current, settle
 from .drive import serve
 from .effects import Answer, Fault
 from .errors import MissingExtra
@@ -63,7 +63,7 @@ class Adapter(HTTPAdapter):
     >>> session.mount("https://api.example.com/", Adapter("100/2s"))
     """
 
-    __attrs__: ClassVar[list[str]] = [*HTTPAdapter.__attrs__, "policy", "_raises"]
+    __attrs__ = [*HTTPAdapter.__attrs__, "policy", "_raises"]  # noqa: RUF012 - requests' own list of what is pickled
 
     def __init__(
         self,
@@ -113,14 +113,15 @@ class Adapter(HTTPAdapter):
         AcquireTimeout, GaveUp (if so told).
         """
         headers: Any = request.headers
-        url, method, body = str(request.url), str(request.method), request.body
+        body: Any = request.body
+        url, method = str(request.url), str(request.method)
         names = [name.lower() for name in headers]
         found = _CREDENTIALS.intersection(names)
         credential = next((headers[name] for name in CREDENTIAL_HEADERS if name in found), None) if found else None
         if credential is not None and not isinstance(credential, str):
             credential = str(credential, "latin-1")
         lane = self._lanes.lane(method, url, credential)
-        replayable = body is None or isinstance(body, bytes | str) or _can_rewind(request)
+        replayable = not body or isinstance(body, bytes | str) or _can_rewind(request)
         call, rules = self._lanes.call(method, url, names, replayable, current.get(), lane.rules)
         bare: Any = super().send
         held: Permit | None = None
@@ -181,7 +182,7 @@ class Session(requests.Session):
     '*/*'
     """
 
-    __attrs__: ClassVar[list[str]] = [*requests.Session.__attrs__, "policy"]
+    __attrs__ = [*requests.Session.__attrs__, "policy"]  # noqa: RUF012 - see above
 
     def __init__(
         self, policy: PolicyOrLimits, *, concurrency: int | None = None, gave_up: GaveUpAs = "response"
