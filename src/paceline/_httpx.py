@@ -7,6 +7,7 @@ import socket
 import ssl
 import time
 from contextvars import ContextVar
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Final
 
 from ._adapter import CREDENTIAL_HEADERS, is_secret, small_body
@@ -50,13 +51,12 @@ class _Core:
 
     def _prepare(self, request: Any) -> tuple[Call, Rules, Any]:
         url = _text_of(request.url)
+        raw = request.headers.raw
         credential, best = None, 99
-        names = []
-        for name, value in request.headers.raw:
-            lowered = name.lower()
-            names.append(lowered)
-            if lowered in _CREDENTIALS and _CREDENTIALS[lowered] < best:
-                best, credential = _CREDENTIALS[lowered], value.decode("latin-1")
+        for name, value in raw:
+            order = _CREDENTIALS.get(name.lower(), 99)
+            if order < best:
+                best, credential = order, value.decode("latin-1")
         chosen = current.get()
         given = request.extensions.get("paceline")
         if given:
@@ -65,9 +65,8 @@ class _Core:
         lane = self._lanes.lane(method, url, credential)
         stream = request.stream
         replayable = type(stream) is self._plain or _can_replay(stream, self.library)
-        call, rules = self._lanes.call(
-            method, url, (name.decode("latin-1") for name in names), replayable, chosen, lane.rules
-        )
+        names = (name.decode("latin-1") for name, _ in raw)
+        call, rules = self._lanes.call(method, url, names, replayable, chosen, lane.rules)
         return call, rules, lane
 
     def _bounded(self, extensions: dict[str, Any], left: float) -> dict[str, Any]:
@@ -80,8 +79,10 @@ class _Core:
         }
         return {**extensions, "timeout": limits}
 
-    def _decoded(self, response: Any, raw: bytes) -> bytes:
-        """A body as text has it, for its signal alone."""
+    def _keep(self, response: Any, raw: bytes) -> bytes:
+        """Gives a streamed response back the body that was read for its signal; the body as text has it."""
+        response.is_closed = response.is_stream_consumed = False
+        response.stream = self._plain(raw)
         if "content-encoding" not in response.headers:
             return raw
         copy = self.library.Response(response.status_code, headers=response.headers, stream=self._plain(raw))
@@ -142,15 +143,13 @@ class Core(_Core):
             try:
                 response = self.inner.handle_request(sent)
                 answering = True
-                body, keeps = self._read(response, call.url, reads, lane)
+                headers, body, keeps = self._read(response, call.url, reads, lane, began)
             except self.library.TransportError as error:
                 return self._fault(error, began, permit, answering)
             if permit.wrote is None:
                 permit.sent()
             held = permit if keeps else None
-            return Answer(
-                response.status_code, response.headers.multi_items(), body, response, _clock() - began, time.time(), keeps
-            )
+            return Answer(response.status_code, headers, body, response, _clock() - began, time.time(), keeps)
 
         outcome = serve(call, rules, lane, once, emit=self._lanes.emit, discard=self._discard)
         answer = outcome.answer
@@ -174,21 +173,24 @@ class Core(_Core):
         finally:
             response.close()
 
-    def _read(self, response: Any, url: str, reads: bool, lane: Lane) -> tuple[bytes | None, bool]:
-        """The body where it is wanted now, and whether it is still to be read under the permit."""
-        stream = response.stream
-        wants = needs_body(response.status_code, response.headers.multi_items(), url=url)
-        if type(stream) is self._plain:
-            return (response.content if wants else None), False
-        if reads or (wants and small_body(response.headers.get("content-length"))):
+    def _read(self, response: Any, url: str, reads: bool, lane: Lane, began: float) -> tuple[Any, bytes | None, bool]:
+        """Headers; the body where it is wanted now; and whether it is still to be read under the permit."""
+        headers = response.headers.raw
+        wants = needs_body(response.status_code, headers, url=url)
+        if reads:
+            # Before the client does it, so that a body cut half-way can be asked for again.
+            content = response.read()
+            response.elapsed = timedelta(seconds=_clock() - began)
+            return headers, (content if wants else None), False
+        if type(response.stream) is self._plain:
+            return headers, (response.read() if wants else None), False
+        if wants and small_body(response.headers.get("content-length")):
             try:
-                raw = b"".join(stream)
+                raw = b"".join(response.stream)
             finally:
                 response.close()
-            response.is_closed = False
-            response.stream = self._plain(raw)
-            return (self._decoded(response, raw) if wants else None), False
-        return None, lane.holds
+            return headers, self._keep(response, raw), False
+        return headers, None, lane.holds
 
 
 class AsyncCore(_Core):
@@ -233,15 +235,13 @@ class AsyncCore(_Core):
             try:
                 response = await self.inner.handle_async_request(sent)
                 answering = True
-                body, keeps = await self._read(response, call.url, reads, lane)
+                headers, body, keeps = await self._read(response, call.url, reads, lane, began)
             except self.library.TransportError as error:
                 return self._fault(error, began, permit, answering)
             if permit.wrote is None:
                 permit.sent()
             held = permit if keeps else None
-            return Answer(
-                response.status_code, response.headers.multi_items(), body, response, _clock() - began, time.time(), keeps
-            )
+            return Answer(response.status_code, headers, body, response, _clock() - began, time.time(), keeps)
 
         trio = running_trio()
         sleep = asyncio.sleep if trio is None else trio.sleep
@@ -267,20 +267,24 @@ class AsyncCore(_Core):
         finally:
             await response.aclose()
 
-    async def _read(self, response: Any, url: str, reads: bool, lane: Lane) -> tuple[bytes | None, bool]:
-        stream = response.stream
-        wants = needs_body(response.status_code, response.headers.multi_items(), url=url)
-        if type(stream) is self._plain:
-            return (await response.aread() if wants else None), False
-        if reads or (wants and small_body(response.headers.get("content-length"))):
+    async def _read(
+        self, response: Any, url: str, reads: bool, lane: Lane, began: float
+    ) -> tuple[Any, bytes | None, bool]:
+        headers = response.headers.raw
+        wants = needs_body(response.status_code, headers, url=url)
+        if reads:
+            content = await response.aread()
+            response.elapsed = timedelta(seconds=_clock() - began)
+            return headers, (content if wants else None), False
+        if type(response.stream) is self._plain:
+            return headers, (await response.aread() if wants else None), False
+        if wants and small_body(response.headers.get("content-length")):
             try:
-                raw = b"".join([part async for part in stream])
+                raw = b"".join([part async for part in response.stream])
             finally:
                 await response.aclose()
-            response.is_closed = False
-            response.stream = self._plain(raw)
-            return (self._decoded(response, raw) if wants else None), False
-        return None, lane.holds
+            return headers, self._keep(response, raw), False
+        return headers, None, lane.holds
 
 
 # ---- requests -----------------------------------------------------------------------------------
