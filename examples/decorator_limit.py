@@ -1,0 +1,48 @@
+"""A limit as a decorator: threads share it, and retries go through it.
+
+The order matters: `@retry` outside, `@limiter` inside, so that every attempt takes a permit of its own. The other way
+round, retries would go around the limit.
+"""
+
+from __future__ import annotations
+
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, Any
+
+import requests
+from stage import stage
+from tenacity import retry, stop_after_attempt
+
+from paceline import Limiter
+from paceline.tenacity import before_sleep_event, retry_if_refused, wait_for_server
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    with stage(__doc__, argv, limit="40/s", items=60) as here, requests.Session() as session:
+        limiter = Limiter([here.limit, "8 concurrent"])
+
+        @retry(
+            wait=wait_for_server(),
+            retry=retry_if_refused,
+            stop=stop_after_attempt(6),
+            before_sleep=before_sleep_event,
+            reraise=True,
+        )
+        @limiter
+        def fetch(url: str) -> Any:
+            response = session.get(url, timeout=30)
+            response.raise_for_status()
+            return response.json()
+
+        with ThreadPoolExecutor(16) as threads:
+            records = list(threads.map(fetch, here.urls))
+        here.close([record["id"] for record in records])
+        return here.status
+
+
+if __name__ == "__main__":
+    sys.exit(main())
