@@ -15,6 +15,7 @@ from ._calls import current, read_options, settle
 from ._lanes import AsyncLane, Lane, Lanes
 from .drive import aserve, serve
 from .effects import Answer, Fault
+from .nested import attempts_of, warn_below
 from .signals import needs_body
 from .stores.trio_gate import running_trio
 
@@ -48,6 +49,7 @@ class _Core:
         self._plain = library.ByteStream
         # These say when a request goes on the wire. Of any other transport the call's beginning has to do.
         self._tells = isinstance(inner, library.HTTPTransport | library.AsyncHTTPTransport)
+        warn_below(inner, "a client of paceline", attempts_of(policy.retry.stop))
 
     def _prepare(self, request: Any) -> tuple[Call, Rules, Any]:
         url = _text_of(request.url)
@@ -115,6 +117,7 @@ class Core(_Core):
             nonlocal held
             permit, attempt, left = effect
             if attempt > 1:
+                lane.look_above()
                 _rewind(request.stream)
             sent = request
             if self._tells:
@@ -209,6 +212,7 @@ class AsyncCore(_Core):
             nonlocal held
             permit, attempt, left = effect
             if attempt > 1:
+                lane.look_above()
                 _rewind(request.stream)
             sent = request
             if self._tells:

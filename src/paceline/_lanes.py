@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
 from ._calls import NONE, Options
 from .effects import Call
 from .exchange import Rules
+from .nested import attempts_of, warn_above
 from .signals import read_signal
 from .telemetry.fan import wanted
 
@@ -43,6 +44,10 @@ class Lane:
     def holds(self) -> bool:
         """Whether requests in flight are counted, so that a permit is held until its body is read."""
         return any(not limit.period for limit in self.line.ledger.limits)
+
+    def look_above(self) -> None:
+        """Warns of a loop of retries around this one (tenacity's, …): for the moment of a retry."""
+        warn_above("a client of paceline", attempts_of(self.rules.retry.stop))
 
 
 class AsyncLane(Lane):

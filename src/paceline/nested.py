@@ -24,6 +24,7 @@ __all__ = [
     "find_below",
     "warn_above",
     "warn_below",
+    "warn_mounted",
     "warn_nested",
 ]
 
@@ -32,7 +33,7 @@ _MOST_PLACES: Final = 1000
 # Whose frames are not the user's own: the place that a warning names is the first beyond them.
 _PLUMBING: Final = frozenset(
     {
-        "aiohttp", "anyio", "asyncio", "concurrent", "contextlib", "functools", "httpcore", "httpx", "httpx2", "httpx_retries",
+        "aiohttp", "anyio", "asyncio", "backoff", "concurrent", "contextlib", "functools", "httpcore", "httpx", "httpx2", "httpx_retries",
         "paceline", "requests", "stamina", "tenacity", "threading", "urllib3",
     }
 )  # fmt: skip
@@ -96,7 +97,9 @@ def find_below(value: Any) -> Layer | None:
 
 
 def find_above(frame: FrameType | None = None) -> Layer | None:
-    """tenacity's (or stamina's) loop that the running call stands in, found on the stack from `frame` on outwards.
+    """The loop of tenacity, stamina, backoff or httpx-retries that the running call stands in.
+
+    frame: from which on outwards the stack is looked through; None: the caller's.
 
     It walks the stack: for the moment of a retry, not for every call. A loop in another thread or task is not seen.
 
@@ -108,16 +111,9 @@ def find_above(frame: FrameType | None = None) -> Layer | None:
     for _ in range(_MOST_FRAMES):
         if frame is None:
             return None
-        retrying = _retrying_in(frame)
-        if retrying is not None and retrying.enabled:
-            attempts = attempts_of(retrying.stop)
-            if attempts is None or attempts > 1:
-                return Layer(
-                    "tenacity",
-                    attempts,
-                    "remove the decorator around the call, and give its stop and wait to "
-                    "paceline.Retry(stop=…, wait=…)",
-                )
+        found = _loop_in(frame)
+        if found is not None and (found.attempts is None or found.attempts > 1):
+            return found
         frame = frame.f_back
     return None
 
@@ -135,7 +131,7 @@ def warn_below(value: Any, above: str, attempts: int | None) -> bool:
 
 
 def warn_above(below: str, attempts: int | None) -> bool:
-    """Warns, once a place, where the running call stands in a loop of tenacity's; says whether it does.
+    """Warns, once a place, where the running call stands in another loop of retries; says whether it does.
 
     For a client of paceline, at the moment of its first retry. below: whose retries these are; attempts: how many
     it makes at most, None if not known.
@@ -144,6 +140,19 @@ def warn_above(below: str, attempts: int | None) -> bool:
     if above is None:
         return False
     warn_nested(above, Layer(below, attempts, above.mend))
+    return True
+
+
+def warn_mounted(adapter: Any, attempts: int | None) -> bool:
+    """Warns where an adapter with retries of its own is put in the place of paceline's; says whether it was one.
+
+    The policy does not hold for what goes through it: that, too, is said.
+    """
+    below = find_below(adapter)
+    if below is None:
+        return False
+    mend = "mount paceline.requests.Adapter(policy) there, or nothing: an adapter of requests keeps to no policy"
+    warn_nested(Layer("a client of paceline", attempts, mend), below)
     return True
 
 
@@ -234,20 +243,31 @@ def _in_traceback(trace: TracebackType | None) -> Layer | None:
     return None
 
 
-def _retrying_in(frame: FrameType) -> BaseRetrying | None:
+def _loop_in(frame: FrameType) -> Layer | None:
+    """The loop of retries that a frame runs, by the variables of the libraries' own loops."""
     module = str(frame.f_globals.get("__name__", "")).partition(".")[0]
     if module == "tenacity":
-        owner = frame.f_locals.get("self")
-        return owner if isinstance(owner, BaseRetrying) else None
+        return _of_tenacity(frame.f_locals.get("self"))
+    if module == "backoff" and "max_tries_value" in frame.f_locals:
+        most = frame.f_locals["max_tries_value"]
+        return Layer("backoff", _whole(most) or None, "remove the decorator around the call; its place is paceline.Retry")
+    if module == "httpx_retries" and (retries := frame.f_locals.get("retry")) is not None:
+        return Layer("httpx-retries", _whole(_attribute(retries, "total")) + 1, "take RetryTransport away")
     if module in _PLUMBING and module != "stamina":
         return None
     # `for attempt in Retrying(…): with attempt:` leaves no frame of tenacity's on the stack, only the attempt.
     for value in list(frame.f_locals.values()):
         attempt = getattr(value, "_t_attempt", value) if type(value).__module__.startswith("stamina.") else value
         if isinstance(attempt, AttemptManager) and attempt.retry_state.outcome is None:
-            owner = attempt.retry_state.retry_object
-            return owner if isinstance(owner, BaseRetrying) else None
+            return _of_tenacity(attempt.retry_state.retry_object)
     return None
+
+
+def _of_tenacity(retrying: Any) -> Layer | None:
+    if not isinstance(retrying, BaseRetrying) or not retrying.enabled:
+        return None
+    mend = "remove the decorator around the call, and give its stop and wait to paceline.Retry(stop=…, wait=…)"
+    return Layer("tenacity", attempts_of(retrying.stop), mend)
 
 
 def _place(frame: FrameType | None) -> tuple[str, int]:

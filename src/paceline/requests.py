@@ -23,6 +23,7 @@ from ._lanes import Lane, Lanes
 from .drive import serve
 from .effects import Answer, Fault
 from .errors import MissingExtra
+from .nested import attempts_of, warn_below, warn_mounted
 from .signals import needs_body
 
 try:
@@ -83,6 +84,7 @@ class Adapter(HTTPAdapter):
         super().__init__(
             pool_connections=pool_connections, pool_maxsize=size, max_retries=max_retries, pool_block=pool_block
         )
+        warn_below(self, "a client of paceline", attempts_of(self.policy.retry.stop))
 
     def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
         """As of HTTPAdapter; the connections tell when a request goes on the wire."""
@@ -130,6 +132,7 @@ class Adapter(HTTPAdapter):
             nonlocal held
             permit, attempt, left = effect
             if attempt > 1:
+                lane.look_above()
                 _rewind(request)
             began = _clock()
             _wire.permit, _wire.lane = permit, lane
@@ -192,6 +195,13 @@ class Session(requests.Session):
         adapter = Adapter(self.policy, concurrency=concurrency, gave_up=gave_up)
         self.mount("https://", adapter)
         self.mount("http://", adapter)
+
+    def mount(self, prefix: str | bytes, adapter: Any) -> None:
+        """As of requests; warns where retries of urllib3's take the place of the policy's."""
+        super().mount(prefix, adapter)
+        if not isinstance(adapter, Adapter):
+            policy: Policy | None = getattr(self, "policy", None)
+            warn_mounted(adapter, None if policy is None else attempts_of(policy.retry.stop))
 
     def rebuild_auth(self, prepared_request: requests.PreparedRequest, response: requests.Response) -> None:
         """As of requests; other headers that hold a credential stay behind as well."""

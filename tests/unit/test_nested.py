@@ -6,6 +6,7 @@ import asyncio
 import warnings
 from typing import TYPE_CHECKING, Any
 
+import backoff
 import httpx
 import httpx_retries
 import pytest
@@ -24,6 +25,9 @@ from tenacity import (
 )
 from urllib3.util import Retry as UrllibRetry
 
+import paceline
+import paceline.httpx
+import paceline.requests
 from paceline import nested
 from paceline.nested import NestedRetryWarning, attempts_of, find_above, find_below, warn_above, warn_below
 from paceline.tenacity import retry_if_refused, wait_for_server
@@ -231,3 +235,94 @@ def test_the_memory_of_places_is_bounded(monkeypatch: pytest.MonkeyPatch) -> Non
             layer = nested.Layer("urllib3's Retry", 2, "mend it")
             nested.warn_nested(layer, layer, (__file__, line))
     assert len(nested._warned) <= 3
+
+
+# ---- paceline's own clients -------------------------------------------------------------------
+
+QUICK = paceline.Retry(stop=stop_after_attempt(4), wait=wait_none(), zero_wait_floor=0.001, budget_floor=100)
+
+
+def quick() -> paceline.Policy:
+    return paceline.Policy(retry=QUICK)
+
+
+def one_warning(act: Any) -> str:
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        act()
+    [warning] = [each for each in caught if each.category is NestedRetryWarning]
+    assert warning.filename == __file__
+    return str(warning.message)
+
+
+def test_urllib3_below_an_adapter_of_paceline() -> None:
+    """Told when the adapter is made."""
+    told = one_warning(lambda: paceline.requests.Adapter(quick(), max_retries=2))
+    assert "around urllib3's Retry, which tries again too: 4 x 3 = up to 12" in told
+
+
+def test_an_adapter_with_retries_in_the_place_of_pacelines(server: Server) -> None:
+    """The policy does not hold where it is mounted: that is said; one without retries is left alone."""
+    with paceline.requests.Session(quick()) as ours:
+        ours.mount("http://plain.example.com/", HTTPAdapter())
+        told = one_warning(lambda: ours.mount("http://", HTTPAdapter(max_retries=UrllibRetry(total=2))))
+    assert "mount paceline.requests.Adapter(policy) there" in told
+    assert "keeps to no policy" in told
+
+
+def test_retries_below_a_transport_of_paceline() -> None:
+    """Of httpx itself, and of httpx-retries."""
+    told = one_warning(lambda: paceline.httpx.Transport(quick(), retries=2))
+    assert "httpx's transport" in told
+    assert "4 x 3" in told
+    below = httpx_retries.RetryTransport(retry=httpx_retries.Retry(total=4))
+    assert "4 x 5" in one_warning(lambda: paceline.httpx.Transport(quick(), below))
+
+
+def test_tenacity_above_a_session_of_paceline(server: Server) -> None:
+    """Told at the first retry, with both numbers; a call that is served at once looks at nothing."""
+    with paceline.requests.Session(quick()) as ours:
+
+        @retry(stop=stop_after_attempt(6))
+        def fetch(path: str) -> int:
+            return ours.get(server.url + path).status_code
+
+        assert fetch("/items/1") == 200
+        told = one_warning(lambda: fetch("/status/503?n=2&e=1"))
+        assert "tenacity tries again around a client of paceline" in told
+        assert "6 x 4 = up to 24 requests" in told
+        assert fetch("/status/503?n=2&e=2") == 200  # once a place
+        with paceline.httpx.Client(quick()) as client:
+            for attempt in Retrying(stop=stop_after_attempt(3)):
+                with attempt:
+                    told = one_warning(lambda: client.get(f"{server.url}/status/503?n=1&e=3"))
+        assert "3 x 4 = up to 12 requests" in told
+
+
+def test_loops_above_an_async_client_of_paceline(server: Server) -> None:
+    """tenacity, backoff and httpx-retries, from a task."""
+
+    async def main() -> None:
+        async with paceline.httpx.AsyncClient(quick()) as client:
+            get = client.get
+            await AsyncRetrying(stop=stop_after_attempt(5))(get, f"{server.url}/status/503?n=1&f=1")
+            wrapped = backoff.on_exception(backoff.constant, httpx.HTTPError, max_tries=7)(get)
+            await wrapped(f"{server.url}/status/503?n=1&f=2")
+        above = httpx_retries.RetryTransport(paceline.httpx.AsyncTransport(quick()), httpx_retries.Retry(total=8))
+        async with httpx.AsyncClient(transport=above) as client:
+            await client.get(f"{server.url}/status/503?n=1&f=3")
+
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        asyncio.run(main())
+    told = [str(each.message) for each in caught if each.category is NestedRetryWarning]
+    assert [text.partition(" tries")[0] for text in told] == [
+        "nested retries: tenacity", "nested retries: backoff", "nested retries: httpx-retries",
+    ]  # fmt: skip
+    assert ["5 x 4" in told[0], "7 x 4" in told[1], "9 x 4" in told[2]] == [True] * 3
+
+
+def test_a_client_of_paceline_alone_warns_of_nothing(server: Server) -> None:
+    """Warnings are errors here."""
+    with paceline.requests.Session(quick()) as ours:
+        assert ours.get(f"{server.url}/status/503?n=2&g=1").status_code == 200
