@@ -109,8 +109,8 @@ def test_sessions_and_adapters_pickle() -> None:
 
 
 def early_retries(library: Any) -> tuple[int, int]:
-    """Refusals, and retries before the time that the server told, of four requests where two in 2 s are allowed."""
-    with Server("2/2s", enforce="sliding") as server, library.LimiterSession(per_second=40) as session:
+    """Refusals, and retries before the time that the server told, of four requests where two a second are allowed."""
+    with Server("2/s", enforce="sliding") as server, library.LimiterSession(per_second=40, burst=0.2) as session:
         for _ in range(4):
             session.get(f"{server.url}/items/1")
         account = server.account()
@@ -118,7 +118,7 @@ def early_retries(library: Any) -> tuple[int, int]:
 
 
 def test_what_a_refusal_says_is_heard() -> None:
-    """The server asks for up to 2 s; requests-ratelimiter waits until its own bucket is empty, and comes too early."""
+    """The server asks for a second; requests-ratelimiter waits until its own bucket is empty, and comes too early."""
     refused, early = early_retries(ours)
     assert (refused, early) == (1, 0)
     refused, early = early_retries(theirs)
