@@ -85,7 +85,7 @@ def test_every_example_is_in_the_list() -> None:
 def test_tenacity_alone_waits_as_told() -> None:
     """The server's refusals are the only brake; each costs one request, and none comes back early."""
     with Server("20/700ms") as server:
-        _, err = run("tenacity_alone", server, 50)
+        _, err = run("tenacity_alone", server, 41)
         account = server.account()
         assert account.refused == err.count("retrying GET") >= 2
         assert account.in_pause == 0
@@ -94,7 +94,7 @@ def test_tenacity_alone_waits_as_told() -> None:
 def test_a_limit_as_a_decorator_is_never_exceeded() -> None:
     """Told 40/s, it sends no more than that in any stretch, over all its threads, and eight at once."""
     with Server("40/700ms") as server:
-        run("decorator_limit", server, 80, "--limit", "40/s")
+        run("decorator_limit", server, 60, "--limit", "40/s")
         account = server.account()
         assert account.refused == 0
         assert account.most_in_flight <= 8
@@ -103,7 +103,7 @@ def test_a_limit_as_a_decorator_is_never_exceeded() -> None:
 def test_a_decorated_function_that_is_refused_goes_through_the_limiter_again() -> None:
     """The server allows half of what the program was told: retries wait as asked, nothing is lost."""
     with Server("20/s") as server:
-        run("decorator_limit", server, 40, "--limit", "40/s")
+        run("decorator_limit", server, 30, "--limit", "40/s")
         assert server.account().refused > 0
 
 
@@ -116,3 +116,53 @@ def test_events_are_lines_of_json_without_secrets() -> None:
         assert len(retries) == server.account().failed > 0
         assert {line["status"] for line in retries} == {503}
         assert "a-secret" not in err
+
+
+def test_a_session_keeps_its_connections_and_its_limit() -> None:
+    """Eight threads, one limit, nine connections at most (one reads the account)."""
+    with Server("60/900ms", latency=0.005) as server:
+        run("session_reuse", server, 80, "--limit", "60/s")
+        account = server.account()
+        assert account.refused == 0
+        assert account.most_in_flight <= 8
+        assert account.connections <= 9
+
+
+def test_a_batch_with_gather_loses_nothing() -> None:
+    """All tasks at once, in slices; the client decides when each goes."""
+    with Server("100/900ms", refuse_rate=0.02, refuse_wait=0.1, retry_after="float", latency=0.005, seed=2) as server:
+        run("httpx_gather", server, 110, "--limit", "100/s")
+        account = server.account()
+        assert account.refused == 0
+        assert account.most_in_flight <= 20
+
+
+def test_a_pipeline_goes_through_faults_and_on_where_it_was(tmp_path: Path) -> None:
+    """Failures, cut connections and refusals lose nothing; a second run fetches what is missing, a torn line too."""
+    out = tmp_path / "items.jsonl"
+    with Server("100/900ms", fail_rate=0.04, cut_rate=0.03, refuse_rate=0.02, refuse_wait=0.1, retry_after="float", seed=1) as server:
+        run("pipeline", server, 60, "--limit", "100/s", "--out", str(out))
+        whole = out.read_bytes()
+        records = [json.loads(line) for line in whole.splitlines()]
+        assert all(record["data"] == {"id": str(record["id"])} for record in records)
+        *_, last = whole.splitlines(keepends=True)
+        out.write_bytes(whole[:-5])
+        server.reset()
+        printed, _ = end(begin("pipeline", "--url", server.url, "--items", "80", "--limit", "100/s", "--out", str(out)))
+        assert "to fetch      21, done before: 59" in printed
+        assert "80 of 80, 0 lost, 0 twice" in printed
+        assert set(server.items()) == {str(json.loads(last)["id"]), *map(str, range(61, 81))}
+
+
+def test_a_pause_too_long_ends_a_program_with_the_moment_to_come_back_at(tmp_path: Path) -> None:
+    """Status 75 (EX_TEMPFAIL), and nothing of what was fetched is lost."""
+    out = tmp_path / "items.jsonl"
+    with Server("5/h") as server:
+        for name, more in (("tenacity_alone", []), ("pipeline", ["--out", str(out)])):
+            server.reset()
+            process = begin(name, "--url", server.url, "--items", "8", "--limit", "100/s", *more)
+            _, err = process.communicate(timeout=PATIENCE)
+            assert process.returncode == 75, err
+            assert "run again then" in err
+            assert server.account().refused <= 8
+    assert len(out.read_text("utf-8").splitlines()) == 5
