@@ -170,6 +170,7 @@ class Core:
             made = item(path[7:], query)
         else:
             made = answer(path, query, lambda: self._times_asked(target))
+            name = made.name
         return Verdict(
             made.status,
             headers + made.headers if made.headers else headers,

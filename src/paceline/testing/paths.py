@@ -39,13 +39,14 @@ class Filler:
 
 @dataclass(slots=True)
 class Answer:
-    """Status, headers besides the framing, body; `declared`: a Content-Length that is a lie."""
+    """Status, headers besides the framing, body; `declared`: a Content-Length that is a lie; `name`: what was served."""
 
     status: int
     body: bytes | Filler
     headers: Headers = ()
     content_type: str = JSON
     declared: int | None = None
+    name: str | None = None
 
 
 def item(name: str, query: str) -> Answer:
@@ -149,6 +150,12 @@ def _big(_: str, query: Mapping[str, str], __: Callable[[], int]) -> Answer:
     return Answer(200, Filler(b"", _whole(query.get("bytes", "1048576"), _MOST_BYTES, 1 << 20)), (), TEXT)
 
 
+def _pages(rest: str, query: Mapping[str, str], times_asked: Callable[[], int]) -> Answer:
+    from .pages import pages  # it builds on this module
+
+    return pages(rest, query, times_asked)
+
+
 _PATHS: Final[dict[str, Callable[[str, Mapping[str, str], Callable[[], int]], Answer]]] = {
     "status": _status,
     "redirect": _redirect,
@@ -158,6 +165,7 @@ _PATHS: Final[dict[str, Callable[[str, Mapping[str, str], Callable[[], int]], An
     "unauthorized": _unauthorized,
     "json-lie": _json_lie,
     "big": _big,
+    "pages": _pages,
 }
 
 
