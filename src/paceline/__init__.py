@@ -15,12 +15,14 @@ if TYPE_CHECKING:
         InputError,
         LimitSyntaxError,
         PacelineError,
+        PageError,
         RetryLater,
     )
     from .jobs.api import Record, afetch, fetch
     from .ledger import LimitState, ScopeState
     from .limiter import AsyncLimiter, Limiter, Permit
     from .limits import Limit
+    from .paging import Paging, apages, cursor, link, offset, page, pages
     from .policy import Policy
     from .retry import Retry
     from .signals import Quota, Signal, read_signal
@@ -41,6 +43,8 @@ _HOMES: Final = {
     "LimitSyntaxError": "errors",
     "Limiter": "limiter",
     "PacelineError": "errors",
+    "PageError": "errors",
+    "Paging": "paging",
     "Permit": "limiter",
     "Policy": "policy",
     "Quota": "signals",
@@ -50,7 +54,13 @@ _HOMES: Final = {
     "ScopeState": "ledger",
     "Signal": "signals",
     "afetch": "jobs.api",
+    "apages": "paging",
+    "cursor": "paging",
     "fetch": "jobs.api",
+    "link": "paging",
+    "offset": "paging",
+    "page": "paging",
+    "pages": "paging",
     "read_signal": "signals",
 }
 
@@ -65,6 +75,8 @@ __all__ = [
     "LimitSyntaxError",
     "Limiter",
     "PacelineError",
+    "PageError",
+    "Paging",
     "Permit",
     "Policy",
     "Quota",
@@ -75,9 +87,15 @@ __all__ = [
     "Signal",
     "__version__",
     "afetch",
+    "apages",
+    "cursor",
     "fetch",
     "history",
     "options",
+    "link",
+    "offset",
+    "page",
+    "pages",
     "read_signal",
 ]
 

@@ -17,6 +17,7 @@ __all__ = [
     "MissingExtra",
     "OutputError",
     "PacelineError",
+    "PageError",
     "RetryLater",
     "UnreplayableBody",
 ]
@@ -90,6 +91,18 @@ class GaveUp(PacelineError):
         self.last_response: Any = None
         last = f"status {last_status}" if last_status is not None else (last_error or "nothing")
         super().__init__(f"gave up after {attempts} attempt{'s' if attempts != 1 else ''}: {reason}; last: {last}")
+
+
+class PageError(PacelineError):
+    """A list that comes page by page broke off: an answer that is neither a page in the middle nor the last one.
+
+    url: the list's, credentials masked. page: its number, from 1. reason: what is wrong, in words that are the same
+    for all lists. The pages before it are what they are.
+    """
+
+    def __init__(self, url: str, page: int, reason: str, detail: str) -> None:
+        self.url, self.page, self.reason = url, page, reason
+        super().__init__(f"page {page} of {url}: {reason}: {detail}")
 
 
 class UnreplayableBody(PacelineError):

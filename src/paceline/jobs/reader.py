@@ -146,7 +146,7 @@ class Reader:
                 if number not in skip:
                     yield self._row(row, number, url_at, id_at, width)
             return
-        method, headers = self.defaults.method, self.defaults.headers
+        method, headers, paging = self.defaults.method, self.defaults.headers, self.defaults.paging
         number = line_number = 0
         any_skipped = skip != ()
         for batch in split_lines(blocks):
@@ -158,7 +158,7 @@ class Reader:
                         continue
                     url = line.decode("ascii")
                     yield _new(
-                        Request, (number, number, method, url, headers, None, 1.0, url, line, line_number)
+                        Request, (number, number, method, url, headers, None, 1.0, url, line, line_number, paging)
                     )
                     continue
                 text = line if type(line) is TooLong else line.strip()

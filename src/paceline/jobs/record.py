@@ -13,7 +13,7 @@ from ..masking import MASK, mask_url
 from .fastjson import orjson
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
 
 __all__ = ["charset_of", "encode"]
 
@@ -52,6 +52,8 @@ def encode(
     headers: Iterable[tuple[str, str]] = (),
     body: bytes | None = None,
     error: str | None = None,
+    page: int | None = None,
+    paging: Mapping[str, Any] | None = None,
 ) -> bytes:
     """Makes a record's line, newline included.
 
@@ -64,6 +66,8 @@ def encode(
     says JSON (RFC 8259, RFC 6839) and it is; else as `text` where it decodes by its charset (UTF-8 where none is
     named); else as `base64`. None: no body was had, and none of the three fields.
     error: why there is no final answer; the field is there only then.
+    page, paging: of a list that comes page by page, the page's number and what going on after it needs (see
+    `paceline.paging`); the fields are there only then.
 
     >>> encode(identity=1, url="https://me:pw@example.com/a", status=200, attempts=1, waited_s=0, elapsed_s=0.25,
     ...        headers=[("Content-Type", "application/json")], body=b'{"n": 1.10}')
@@ -90,6 +94,10 @@ def encode(
         "elapsed_s": round(elapsed_s, 6),
         "headers": held,
     }
+    if page is not None:
+        record["page"] = page
+        if paging is not None:
+            record["paging"] = paging
     if body is not None:
         field, content = _content(body, held.get("content-type", ""))
         record[field] = content

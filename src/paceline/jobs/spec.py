@@ -7,9 +7,12 @@ import json
 import math
 import re
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from urllib.parse import quote, urlencode
 
+from ..errors import InputError
+from ..paging import Paging
 from .fastjson import orjson
 from .urls import Unusable, check_url, shown
 
@@ -20,7 +23,7 @@ if TYPE_CHECKING:
 
 __all__ = ["BadInput", "Defaults", "Request", "own_id", "read_spec", "url_request"]
 
-FIELDS: Final = ("url", "id", "method", "headers", "params", "json", "data", "cost")
+FIELDS: Final = ("url", "id", "method", "headers", "params", "json", "data", "cost", "paginate")
 _KNOWN: Final = frozenset(FIELDS)
 _RIGHT: Final = 'write it like {"url": "https://api.example.com/items", "params": {"page": 1}}'
 _TOKEN: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,200}")
@@ -38,10 +41,12 @@ class Defaults:
 
     method: for inputs that name none (one with `json` or `data` is then a POST, if this is GET).
     headers: sent with each; an input's own header of the same name, in any case, takes its place.
+    paging: how the lists come that the inputs are; None: each input is one answer.
     """
 
     method: str = "GET"
     headers: Mapping[str, str] = field(default_factory=dict)
+    paging: Paging | None = None
 
 
 class Request(NamedTuple):
@@ -56,6 +61,7 @@ class Request(NamedTuple):
     given: the URL as the input gave it, `params` merged in; it may hold credentials: mask it before showing.
     raw: the input in a form that can be SOURCE again, without newline.
     line: 1-based line of the file where it begins.
+    paging: how the list comes that it asks for; None: it is one answer.
     """
 
     number: int
@@ -68,6 +74,7 @@ class Request(NamedTuple):
     given: str
     raw: bytes
     line: int
+    paging: Paging | None = None
 
     def __repr__(self) -> str:
         return f"Request({self.number}, id={self.id!r}, {self.method} {shown(self.given)})"
@@ -116,7 +123,9 @@ def url_request(
     headers = defaults.headers
     if checked.authorization is not None:
         headers = _merged(defaults.headers, {"Authorization": checked.authorization})
-    return Request(number, identity, defaults.method, checked.url, headers, None, 1.0, text, raw, line)
+    return Request(
+        number, identity, defaults.method, checked.url, headers, None, 1.0, text, raw, line, defaults.paging
+    )
 
 
 def read_spec(text: bytes, number: int, line: int, defaults: Defaults) -> Request | BadInput:
@@ -124,13 +133,14 @@ def read_spec(text: bytes, number: int, line: int, defaults: Defaults) -> Reques
 
     Fields: `url`; optionally `id` (text or integer), `method`, `headers` (object), `params` (object, merged into
     the query; a list repeats the name), `json` (any value, sent as application/json with its numbers as written),
-    `data` (text: the body as it is, in UTF-8; object: form-encoded), `cost` (a number, 0 or more).
+    `data` (text: the body as it is, in UTF-8; object: form-encoded), `cost` (a number, 0 or more),
+    `paginate` (text, as of `--paginate`; false: none, whatever the others have).
     A field that is null counts as not there. With a body and no method it is a POST.
 
     >>> read_spec(b'{"url": "https://example.com/a", "params": {"q": "x y"}}', 1, 1, Defaults()).url
     'https://example.com/a?q=x%20y'
     >>> read_spec(b'{"url": "https://example.com/a", "parms": {}}', 1, 7, Defaults()).why
-    "line 7: there is no field 'parms' (did you mean 'params'?); the fields are url, id, method, headers, params, json, data, cost"
+    "line 7: there is no field 'parms' (did you mean 'params'?); the fields are url, id, method, headers, params, json, data, cost, paginate"
     """
     identity: str | int = number
     fields: dict[str, Any] = {}
@@ -178,7 +188,7 @@ def _request(
     checked = check_url(given)
     if checked.authorization is None and fields.keys() <= _ONLY:
         method, headers = defaults.method, defaults.headers
-        return Request(number, identity, method, checked.url, headers, None, 1.0, given, text, line)
+        return Request(number, identity, method, checked.url, headers, None, 1.0, given, text, line, defaults.paging)
     own = _own_headers(fields.get("headers"))
     body, content_type = _body(fields, text)
     lower = {name.lower() for name in own}
@@ -190,8 +200,9 @@ def _request(
         own["Content-Type"] = content_type
     headers = _merged(defaults.headers, own) if own else defaults.headers
     method = _method(fields.get("method"), defaults.method, body is not None)
+    paging = _paging(fields.get("paginate"), defaults.paging)
     return Request(
-        number, identity, method, checked.url, headers, body, _cost(fields.get("cost")), given, text, line
+        number, identity, method, checked.url, headers, body, _cost(fields.get("cost")), given, text, line, paging
     )
 
 
@@ -214,6 +225,24 @@ def _cost(value: object) -> float:
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value < 1e15:
         raise Unusable('its cost is not a number of at least 0; write it like "cost": 2')
     return float(value)
+
+
+def _paging(value: object, default: Paging | None) -> Paging | None:
+    if value is None:
+        return default
+    if value is False:
+        return None
+    if not isinstance(value, str):
+        raise Unusable(f'its paginate is {_kind(value)}, not text; write it like "paginate": "link"')
+    try:
+        return _read_paging(value)
+    except InputError as error:
+        raise Unusable(str(error)) from None
+
+
+@lru_cache(maxsize=256)
+def _read_paging(text: str) -> Paging:
+    return Paging.parse(text)
 
 
 def _own_headers(value: object) -> dict[str, str]:
