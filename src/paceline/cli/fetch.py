@@ -27,12 +27,13 @@ Examples:
   paceline fetch urls.txt -o items.jsonl --limit 100/2s
   paceline fetch specs.jsonl -o out.jsonl --limit 5000/hour --limit "8 concurrent" --bearer-env API_TOKEN
   zcat urls.gz | paceline fetch - -o out.jsonl --limit api.example.com=10/s --limit other.example.com=2/s
+  paceline fetch lists.txt -o pages.jsonl --paginate link --limit 100/2s
   paceline fetch urls.txt -o out.jsonl --failed failed.txt --report report.html
 \b
 SOURCE: a file of URLs (one a line, # comments), JSON lines (url, and perhaps id method headers params json data
-cost), or CSV with a column url; also .gz and .zst; - for standard input.
+cost paginate), or CSV with a column url; also .gz and .zst; - for standard input.
 OUT: one JSON object a line, each input exactly once, in order of completion:
-  id url status attempts waited_s elapsed_s headers json|text|base64 error
+  id url status attempts waited_s elapsed_s headers page paging json|text|base64 error
 \b
 Stopped or killed, the same command goes on where it was. Exit status: 0 all fetched, 1 some failed for good,
 2 wrong usage, 74 an input or output failed, 75 stopped by --deadline or --max-wait (run again), 130 interrupted.
@@ -113,6 +114,7 @@ def _read_config(context: click.Context, _parameter: click.Parameter, path: str 
 @click.option("--header-env", "headers_env", multiple=True, metavar="K:VAR", help="A header with its value from the environment.")
 @click.option("--bearer-env", metavar="VAR", help="A bearer token from the environment.")
 @click.option("--bearer-command", metavar="COMMAND", help="A command that prints a bearer token; run again, once for all, after a 401.")
+@click.option("--paginate", metavar="HOW", help='Each input is a list: fetch all its pages, a record each. HOW is link, or like "cursor next=meta.next_cursor param=cursor", "page last=meta.total_pages", "offset total=total items=data".')
 @click.option("--proxy", metavar="URL", help="An HTTP proxy.")
 @click.option("--ca-file", metavar="FILE", help="Certificates to trust instead of the system's.")
 @click.option("--no-redirects", is_flag=True, help="Do not follow redirects: they are answers like any other.")
@@ -137,6 +139,7 @@ def command(context: click.Context, /, **options: Any) -> None:
 
 def _run(options: dict[str, Any]) -> Ended:
     from ..jobs.batch import Batch
+    from ..paging import read_paging
 
     headers, bearer = _headers(options), None
     if options["bearer_command"] is not None:
@@ -144,6 +147,7 @@ def _run(options: dict[str, Any]) -> Ended:
 
         bearer = bearer_of(options["bearer_command"])
     policy = _policy(options)
+    paging = read_paging(options["paginate"])
     asked = {"client": options["client"], "redirects": str(not options["no_redirects"])}
     batch = Batch(
         source=options["source"],
@@ -153,6 +157,7 @@ def _run(options: dict[str, Any]) -> Ended:
         headers=headers,
         concurrency=options["concurrency"],
         redirects=0 if options["no_redirects"] else 10,
+        paging=paging,
         bearer=bearer,
         failed=options["failed"],
         fresh=options["fresh"],

@@ -102,6 +102,7 @@ class Account:
         self.waited_by_reason: dict[str, float] = {}
         self.learned: dict[str, str] = {}
         self.mismatches: dict[str, int] = {}
+        self.pages = 0
         self.cooldowns = 0
         self.refreshes = 0
         self.timeline = Timeline(started)
@@ -156,6 +157,10 @@ class Account:
     def fetched(self, status: int) -> None:
         """An input ended with a final answer."""
         self.fetched_by_status[status] = self.fetched_by_status.get(status, 0) + 1
+
+    def page(self) -> None:
+        """One page of a list came; the input that is the list ends by `fetched` or `failed` like any other."""
+        self.pages += 1
 
     def failed(self, reason: str = UNUSABLE) -> None:
         """An input ended without a final answer; without a reason: its line could not be used."""
@@ -256,6 +261,7 @@ class Account:
                 "failed": self.failed_count,
                 "left": self.left,
             },
+            "pages": self.pages,
             "fetched_by_status": {str(status): n for status, n in sorted(self.fetched_by_status.items())},
             "failed_by_reason": ranked_by_count(self.failed_by_reason),
             "attempts": self.attempts,

@@ -20,9 +20,11 @@ from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
 
 from ..errors import InputError
 from ..limits import Limit
+from ..paging import read_paging
 from ..policy import Policy
 
 if TYPE_CHECKING:
+    from ..paging import Paging
     from .flow import Ended, Flow, Plan, Taken, Window
 
 __all__ = ["Record", "afetch", "fetch"]
@@ -44,7 +46,7 @@ class Record(Generic[Item]):
     waited_s, elapsed_s: seconds spent waiting for permits and pauses, and from the first send to the end.
     headers: of the response, names in lower case, values of the same name joined by ", " (RFC 9110, section 5.3).
     body: decompressed; empty where there was none. error: why there is no final answer; None where there is.
-    item: the input itself.
+    item: the input itself. page: of an input that is a list, the page's number, from 1; else None.
 
     Prints without headers, body and item, which may hold secrets.
 
@@ -64,6 +66,7 @@ class Record(Generic[Item]):
     body: bytes = field(repr=False)
     error: str | None
     item: Item = field(repr=False)
+    page: int | None = None
 
     @property
     def ok(self) -> bool:
@@ -97,6 +100,7 @@ def fetch(
     bearer: str | None = None,
     proxy: str | None = None,
     ca_file: str | None = None,
+    paginate: Paging | str | None = None,
 ) -> Generator[Record[Item], None, None]:
     """Fetches every URL at the full quota and gives one record each, in order of completion.
 
@@ -107,6 +111,9 @@ def fetch(
     headers: for every request that has none of that name. redirects: most to follow; 0: they are answers like any.
     bearer: a token to send; after a 401 `policy.refresh` is asked for another, once for all that wait.
     proxy: URL of an HTTP proxy. ca_file: certificates to trust instead of the system's.
+    paginate: each URL is a list that comes page by page, as `link`, `cursor`, `page` or `offset` say, or their text
+    form; then there is a record for each page, in the order of the list. A list that breaks off ends with a record that
+    has `error`. A spec's own `paginate` (text, or false) takes its place.
 
     What goes wrong with an input is told by its record's `error`, never raised. Raises RetryLater, after what was in
     flight has been given out, where the server asks for a pause longer than `policy.retry.max_wait`: inputs without
@@ -121,8 +128,11 @@ def fetch(
     ...     urls = [f"{server.url}/items/{n}" for n in range(3)]
     ...     sorted(record.json()["id"] for record in fetch(urls, "100/2s"))
     ['0', '1', '2']
+    >>> with Server() as server:
+    ...     [record.page for record in fetch([f"{server.url}/pages/a?total=25&size=10"], paginate="link")]
+    [1, 2, 3]
     """
-    plan = _plan(policy, concurrency, timeout, max_body, headers, redirects, bearer, proxy, ca_file)
+    plan = _plan(policy, concurrency, timeout, max_body, headers, redirects, bearer, proxy, ca_file, paginate)
     _check_urls(urls)
     return _fetch(iter(urls), plan)
 
@@ -139,6 +149,7 @@ def afetch(
     bearer: str | None = None,
     proxy: str | None = None,
     ca_file: str | None = None,
+    paginate: Paging | str | None = None,
 ) -> AsyncGenerator[Record[Item], None]:
     """The same as `fetch`, on the running event loop; `urls` may be an async iterable too, read in a task of its own.
 
@@ -153,7 +164,7 @@ def afetch(
     ...     sorted(asyncio.run(main(server.url)))
     [200, 404]
     """
-    plan = _plan(policy, concurrency, timeout, max_body, headers, redirects, bearer, proxy, ca_file)
+    plan = _plan(policy, concurrency, timeout, max_body, headers, redirects, bearer, proxy, ca_file, paginate)
     _check_urls(urls)
     return _afetch(urls, plan)
 
@@ -184,7 +195,8 @@ def _fetch(source: Iterator[Item], plan: Plan) -> Generator[Record[Item], None, 
                 _raise_if(taken)
                 return
             flow.taken(taken.record)
-            window.leave(taken.weight)
+            if taken.weight is not None:
+                window.leave(taken.weight)
             yield taken.record
     finally:
         worker.stop()
@@ -222,7 +234,8 @@ async def _afetch(
                 _raise_if(taken)
                 return
             flow.taken(taken.record)
-            window.leave(taken.weight)
+            if taken.weight is not None:
+                window.leave(taken.weight)
             room.set()
             yield taken.record
     finally:
@@ -273,6 +286,7 @@ def _plan(
     bearer: str | None,
     proxy: str | None,
     ca_file: str | None,
+    paginate: Paging | str | None,
 ) -> Plan:
     from .. import __version__
     from .flow import Plan
@@ -304,6 +318,7 @@ def _plan(
         concurrency=concurrency,
         redirects=redirects,
         bearer=bearer,
+        paging=read_paging(paginate),
     )
 
 

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
     from ..credentials import AsyncCredential
     from ..events import Sink
+    from ..paging import Paging
     from ..stores.line import Line
     from .progress import Progress
     from .sender import Sender
@@ -59,7 +60,7 @@ class Batch:
     """One run of the batch job; see `paceline fetch --help` for what each option means.
 
     make_sender: makes the sender, inside the event loop, from the headers that most requests carry. headers: sent with every request that has none of that
-    name. bearer: a credential that can be renewed. sinks: take the events besides the account.
+    name. paging: how the lists come that the inputs are. bearer: a credential that can be renewed. sinks: take the events besides the account.
     progress: makes the display from a function that gives the account's state.
     on_interrupt: called at the first SIGINT or SIGTERM, after which only what is in flight may end.
     deadline: seconds for the whole run.
@@ -75,6 +76,7 @@ class Batch:
     headers: Mapping[str, str] = field(default_factory=dict)
     concurrency: int = 32
     redirects: int = 10
+    paging: Paging | None = None
     bearer: AsyncCredential[str] | None = None
     failed: str | None = None
     fresh: bool = False
@@ -103,7 +105,7 @@ class Batch:
 
             check_report_path(self.report)
             self._keep_report_apart(self.report)
-        source = Source.open(self.source, Defaults(self.method, self.headers))
+        source = Source.open(self.source, Defaults(self.method, self.headers, self.paging))
         try:
             output = Output.open(
                 self.out, source=source, request=self._request(), failed_path=self.failed, fresh=self.fresh
@@ -144,7 +146,8 @@ class Batch:
         plain = {
             name: value for name, value in self.headers.items() if credential_of({name: value}) is None
         }
-        return {"method": self.method, **{f"header {name.lower()}": value for name, value in plain.items()}, **self.asked}
+        paging = {} if self.paging is None else {"paginate": self.paging.address}
+        return {"method": self.method, **paging, **{f"header {name.lower()}": value for name, value in plain.items()}, **self.asked}
 
     # ---- taking up ------------------------------------------------------------------------------
 
@@ -211,6 +214,7 @@ class Batch:
             new_scope=self._new_scope,
             headers=self.headers,
             credential=credential_of(self.headers),
+            places=output.places,
         )
         display = self.progress(self.view) if self.progress is not None else None
         if display is not None:
@@ -287,6 +291,7 @@ class Batch:
         more requests sent and not recorded than may be in flight."""
         item = result.item
         error = result.error
+        leaf = result.leaf
         line = encode(
             identity=item.id,
             url=item.given,
@@ -297,13 +302,22 @@ class Batch:
             headers=result.headers,
             body=result.body,
             error=error,
+            page=None if leaf is None else leaf.page,
+            paging=None if leaf is None else leaf.so_far,
         )
+        if leaf is not None and error is None:
+            assert leaf.so_far is not None
+            self._output.hand_on_page(item.number, line, leaf.page, leaf.so_far, more=leaf.more)
+            self.account.page()
+            if not leaf.more and result.status is not None:
+                self.account.fetched(result.status)
+            return
         self._output.hand_on(item.number, line, None if error is None else item.raw)
         if error is not None:
             if isinstance(item, BadInput):
                 self.account.failed()
             else:
-                self.account.failed(error.partition("; last:")[0])
+                self.account.failed((leaf is not None and leaf.reason) or error.partition("; last:")[0])
         elif result.status is not None:
             self.account.fetched(result.status)
 

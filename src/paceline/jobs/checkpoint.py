@@ -19,12 +19,15 @@ from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
 from ..errors import InputError, OutputError
+from ..paging import is_kept
 from .bitmap import Bitmap
 from .fastjson import orjson
 from .source import SourceMark
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+    from .paging import Places
 
 __all__ = ["MARKED", "RequestMark", "State", "load", "mark_of", "save"]
 
@@ -67,6 +70,8 @@ class State:
 
     offset: how many bytes of OUT the two sets tell of; mark: hash of the bytes before it (`mark_of`).
     recorded: numbers of the inputs that have a record there; failed: those of them whose record has an error.
+    places: the lists that are under way or broke off in the middle: by number, the last page that has a record, and
+    what going on after it needs.
     failed_file: the path given with --failed, which is the job's own from then on.
     extra: what the runner keeps (small JSON).
     """
@@ -77,12 +82,13 @@ class State:
     mark: str = ""
     recorded: Bitmap = field(default_factory=Bitmap)
     failed: Bitmap = field(default_factory=Bitmap)
+    places: Places = field(default_factory=dict)
     failed_file: str | None = None
     extra: Mapping[str, Any] = field(default_factory=dict)
 
 
 def mark_of(fd: int, offset: int) -> str:
-    """A hash of the last bytes before `offset`; lines hold unique ids, so it fits one content at one place only."""
+    """A hash of the last bytes before `offset`; no line stands twice, so it fits one content at one place only."""
     start = max(0, offset - MARKED)
     return hashlib.sha256(os.pread(fd, offset - start, start)).hexdigest()
 
@@ -103,13 +109,28 @@ def _unpacked(value: Mapping[str, Any], count: int) -> Bitmap:
     return Bitmap.from_compact(full, rest)
 
 
+def _places(value: Mapping[str, Any], count: int) -> Places:
+    places: Places = {}
+    for number, (page, so_far) in value.items():
+        if not 1 <= int(number) <= count or not is_kept(page, so_far):
+            raise ValueError("a place in a list is damaged")
+        places[int(number)] = (page, so_far)
+    return places
+
+
 def save(
-    path: str, state: State, *, recorded: tuple[int, bytes], failed: tuple[int, bytes], extra: bytes
+    path: str,
+    state: State,
+    *,
+    recorded: tuple[int, bytes],
+    failed: tuple[int, bytes],
+    places: bytes = b"{}",
+    extra: bytes,
 ) -> None:
     """Writes a state beside its place, syncs it to disk and renames it over the old one; mode 0600.
 
     recorded, failed: the sets as `Bitmap.compact` gave them at the moment the state speaks of (the sets
-    themselves may have gone on: this may run in a thread). extra: JSON, in the place of `state.extra`.
+    themselves may have gone on: this may run in a thread). places, extra: JSON, in the place of the state's own.
     Raises OutputError.
     """
     content = orjson.dumps(
@@ -121,6 +142,7 @@ def save(
             "output": {"offset": state.offset, "mark": state.mark},
             "recorded": _packed(recorded),
             "failed": _packed(failed),
+            "places": orjson.Fragment(places),
             "failed_file": state.failed_file,
             "extra": orjson.Fragment(extra),
         },
@@ -187,6 +209,7 @@ def load(path: str) -> State | None:
             mark=found["output"]["mark"],
             recorded=_unpacked(found["recorded"], source.count),
             failed=_unpacked(found["failed"], source.count),
+            places=_places(found["places"], source.count),
             failed_file=found["failed_file"],
             extra=found["extra"],
         )

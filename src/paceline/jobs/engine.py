@@ -23,6 +23,7 @@ from ..exchange import Rules
 from ..masking import is_secret_name, mask_url
 from ..policy import Policy, credential_of
 from ..telemetry.fan import wanted
+from .paging import turn, walk_of
 from .spec import BadInput, Request
 
 if TYPE_CHECKING:
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
     from ..ledger import Cost
     from ..outcome import Outcome
     from ..stores.line import Line
+    from .paging import Leaf, Places
     from .sender import Sender
 
 __all__ = ["Engine", "Result"]
@@ -58,7 +60,10 @@ class Tally(Protocol):
 
 
 class Result(NamedTuple):
-    """How one input ended. `error` None: `status`, `headers` and `body` are the final answer's."""
+    """How one input ended. `error` None: `status`, `headers` and `body` are the final answer's.
+
+    leaf: of an input that is a list, which page this is; then there is a result for each.
+    """
 
     item: Request | BadInput
     status: int | None
@@ -68,6 +73,7 @@ class Result(NamedTuple):
     waited: float
     elapsed: float
     error: str | None
+    leaf: Leaf | None = None
 
 
 class _Turn(asyncio.Future["Permit"]):
@@ -103,17 +109,19 @@ class _Ride:
 
     permit: granted and not yet taken up. placed: it holds a place in flight, which it keeps until its answer is
     recorded (a kill catches no more requests sent and not recorded than may be in flight) or it has to wait.
-    sending: it is on the wire. open: it has not ended.
+    sending: it is on the wire. open: it has not ended. walk: where its item is a list, its way through the pages.
+    turned: it goes on to another page, which has not left yet.
     """
 
     __slots__ = (
         "attempts", "began", "body", "engine", "followed", "foreign", "headers", "item", "lane", "learn", "may_retry",
-        "method", "open", "permit", "placed", "sending", "url", "version", "waited",
+        "method", "open", "permit", "placed", "sending", "turned", "url", "version", "waited", "walk",
     )  # fmt: skip
 
     def __init__(self, engine: Engine, lane: _Lane, item: Request, permit: Permit) -> None:
         self.engine = engine
         self.version = -1
+        self.turned = False
         self.enter(lane)
         self.begin(lane, item, permit)
 
@@ -127,6 +135,10 @@ class _Ride:
         self.waited = 0.0
         if lane is not self.lane:
             self.enter(lane)
+        if item.paging is not None:
+            self.walk = walk_of(item, self.engine.places)
+            if self.walk.place.page:
+                self.go_to_page()
 
     def enter(self, lane: _Lane) -> None:
         self.lane = lane
@@ -143,7 +155,8 @@ class _Ride:
         self.leave()
         if self.engine.draining:
             raise asyncio.CancelledError
-        permit = await self.engine.again(self.lane, cost)
+        turned, self.turned = self.turned, False
+        permit = await self.engine.again(self.lane, cost, last=turned)
         self.placed = True
         self.note_wait(permit)
         return permit
@@ -243,21 +256,49 @@ class _Ride:
                 self.method, self.url, self.headers, self.body, self.foreign = target
                 self.enter(engine.lane_of(self.url, self.headers, self.method))
                 return True
-        self.end(answer, None)
-        return False
+        return self.end(answer, None)
 
-    def end(self, answer: Answer | None, error: str | None) -> None:
+    def end(self, answer: Answer | None, error: str | None) -> bool:
+        """Hands out the result; whether the same item goes on, with the next page of a list."""
+        leaf = None
+        more = False
+        if self.item.paging is not None:
+            leaf, more, error = turn(self.walk, answer, self.url, error)
+            if leaf is None:
+                self.go_to_page()
+                return True
         elapsed = time.perf_counter() - self.began
         if answer is None:
             result = Result(
-                self.item, None, (), None, self.attempts, self.waited, elapsed, error or "nothing was sent"
+                self.item, None, (), None, self.attempts, self.waited, elapsed, error or "nothing was sent", leaf
             )
         else:
             headers: Any = answer.headers
             result = Result(
-                self.item, answer.status, headers.items(), answer.response, self.attempts, self.waited, elapsed, error
-            )
+                self.item, answer.status, headers.items(), answer.response, self.attempts, self.waited, elapsed, error,
+                leaf,
+            )  # fmt: skip
         self.engine.finish(result)
+        if more:
+            self.go_to_page()
+        return more
+
+    def go_to_page(self) -> None:
+        """The item's next page is what is asked for from now on, as the item itself was at first."""
+        item, ask = self.item, self.walk.ask
+        self.method, self.url, self.headers, self.body, self.foreign = item.method, ask.url, item.headers, ask.body, ask.foreign
+        if ask.foreign:
+            self.headers = _without(self.headers, _SECRET, foreign=True)
+        self.followed = self.attempts = 0
+        self.waited = 0.0
+        self.began = time.perf_counter()
+        lane = self.engine.lane_of(self.url, self.headers)
+        if lane is not self.lane:
+            if self.permit is not None:
+                self.permit.cancel()
+                self.permit = None
+            self.enter(lane)
+        self.turned = True
 
 
 class _Target(NamedTuple):
@@ -280,6 +321,7 @@ class Engine:
     events: takes the events. tally: told of each attempt and wait, which then are not built as events.
     bearer: the credential to send as `Authorization: Bearer …`, renewed after a 401, once for all who wait.
     new_scope: called before the first request of a scope leaves.
+    places: how far an earlier run has come in lists that are under way.
     headers: the mapping that requests without headers of their own carry; credential: what in it is one.
     ahead: how many may be open at once (read and not ended); 0: four times the concurrency, at least 1,000, and
     twenty times as many while places in flight are free. However many, at most 64 MiB of bodies wait.
@@ -296,6 +338,7 @@ class Engine:
     new_scope: Callable[[str, Line], None] | None = None
     headers: Mapping[str, str] | None = None
     credential: str | None = None
+    places: Places = field(default_factory=dict)
     ahead: int = 0
     draining: bool = False
     put_off: int = 0
@@ -512,17 +555,23 @@ class Engine:
         self._close(entry)
         self.finish(Result(entry, None, (), None, 0, 0.0, 0.0, str(error)))
 
-    async def again(self, lane: _Lane, cost: Cost) -> Permit:
+    async def again(self, lane: _Lane, cost: Cost, *, last: bool = False) -> Permit:
         """Another permit for a request that was sent before: it goes ahead of all that were not, but for one.
 
         Were it always the first, a request that is refused for its own sake would be the one to probe after every
         pause, and nothing else of its scope would ever be served.
+        last: behind the others that were sent before, so that lists take turns page by page and none waits until
+        another is through; new ones begin only when no list waits, so that few are under way.
         """
         if lane.put_off is not None:
             raise lane.put_off
         assert self._loop is not None
         turn = _Turn(cost)
-        lane.queue.insert(1, turn)
+        place = 1
+        if last:
+            behind = (n for n, entry in enumerate(lane.queue) if n and not isinstance(entry, asyncio.Future))
+            place = next(behind, len(lane.queue))
+        lane.queue.insert(place, turn)
         self._pump(lane)
         try:
             return await turn
@@ -651,8 +700,10 @@ def _next_hop(ride: _Ride, answer: Answer) -> _Target | None:
     if method not in ("GET", "HEAD") and (answer.status == 303 or (answer.status in (301, 302) and method == "POST")):
         method, body = "GET", None
         dropped |= _ABOUT_BODY
-    headers = ride.headers
-    gone = {name for name in headers if name.lower() in dropped or (not same and is_secret_name(name))}
-    if gone:
-        headers = {name: value for name, value in headers.items() if name not in gone}
-    return _Target(method, url, headers, body, ride.foreign or not same)
+    return _Target(method, url, _without(ride.headers, dropped, foreign=not same), body, ride.foreign or not same)
+
+
+def _without(headers: Mapping[str, str], dropped: frozenset[str], *, foreign: bool) -> Mapping[str, str]:
+    """The headers without those of these names, and, for another origin, without what looks secret."""
+    gone = {name for name in headers if name.lower() in dropped or (foreign and is_secret_name(name))}
+    return {name: value for name, value in headers.items() if name not in gone} if gone else headers

@@ -24,20 +24,22 @@ from .spec import BadInput, Defaults, Request, read_spec, url_request
 from .urls import Unusable, shown
 
 if TYPE_CHECKING:
+    from ..paging import Paging
     from .engine import _Lane, _Ride
 
 __all__ = ["Ended", "Flow", "Plan", "Taken", "Window", "Worker", "read_input"]
 
 _BREATH: Final = 256
 _WINDOW: Final = 1000
+_PAGE_BYTES: Final = 64 * 1024
 _WINDOW_BYTES: Final = 64 * 1024 * 1024
 
 
 class Taken(NamedTuple):
-    """A record on its way out; weight: bytes of the request's body, which the window counts."""
+    """A record on its way out; weight: bytes of the request's body, which the window counts; None: more pages come."""
 
     record: Record[Any]
-    weight: int
+    weight: int | None
 
 
 class Ended(NamedTuple):
@@ -112,6 +114,7 @@ class Plan:
     concurrency: int
     redirects: int
     bearer: str | None
+    paging: Paging | None = None
 
     def flow(self, put: Put) -> Flow:
         # No headers common to all: what a session adds by itself would follow a redirect to another host too.
@@ -143,7 +146,7 @@ class Flow(Engine):
             headers=plan.headers,
             credential=credential_of(plan.headers),
         )
-        self.defaults = Defaults(headers=plan.headers)
+        self.defaults = Defaults(headers=plan.headers, paging=plan.paging)
         self._put = put
         self._inbox: deque[tuple[Any, Request | BadInput] | None] = deque()
         self._expected: dict[int, Any] = {}
@@ -238,6 +241,8 @@ class Flow(Engine):
         for name, value in result.headers:
             name = name.lower()
             headers[name] = f"{headers[name]}, {value}" if name in headers else value
+        leaf = result.leaf
+        more = leaf is not None and leaf.more
         record = Record(
             id=item.id,
             url=mask_url(item.given),
@@ -248,14 +253,15 @@ class Flow(Engine):
             headers=headers,
             body=body,
             error=result.error,
-            item=self._expected.pop(item.number),
+            item=self._expected[item.number] if more else self._expected.pop(item.number),
+            page=None if leaf is None else leaf.page,
         )
-        self._held_out += len(body)
-        self._put(Taken(record, weight_of(item)))
+        self._held_out += _weight_out(record)
+        self._put(Taken(record, None if more else weight_of(item)))
 
     def taken(self, record: Record[Any]) -> None:
         """A record was taken; from any thread, but one thread only."""
-        self._taken_out += len(record.body)
+        self._taken_out += _weight_out(record)
         if self._kept and self._loop is not None:
             with suppress(RuntimeError):  # the flow has ended, and its loop is closed
                 self._loop.call_soon_threadsafe(self._give_back)
@@ -330,6 +336,11 @@ class Flow(Engine):
 def weight_of(read: Request | BadInput) -> int:
     """Bytes of an input's body."""
     return 0 if isinstance(read, BadInput) else len(read.body or b"")
+
+
+def _weight_out(record: Record[Any]) -> int:
+    """What a record that was not taken yet counts; pages have no window that bounds their number, so each is some."""
+    return len(record.body) + (0 if record.page is None else _PAGE_BYTES)
 
 
 class Worker:

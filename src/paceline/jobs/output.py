@@ -33,6 +33,7 @@ from .resume import Replayed, cut_half_line, replay, still_there, without_failed
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from .paging import Places
     from .source import Source
 
 __all__ = ["Output", "Replayed", "Snapshot"]
@@ -47,6 +48,7 @@ class Snapshot:
     state: State
     recorded: tuple[int, bytes]
     failed: tuple[int, bytes]
+    places: bytes
     extra: bytes
 
 
@@ -82,6 +84,11 @@ class Output:
     @property
     def failed(self) -> Bitmap:
         return self._state.failed
+
+    @property
+    def places(self) -> Places:
+        """Lists that are under way: an earlier run's, and this one's."""
+        return self._state.places
 
     @property
     def extra(self) -> Mapping[str, Any]:
@@ -169,8 +176,10 @@ class Output:
         state.source = source.mark
         if state.offset > os.fstat(self._fd).st_size or mark_of(self._fd, state.offset) != state.mark:
             # Not the OUT this state speaks of: an older copy of either, or a kill between two steps below.
-            state.recorded, state.failed, state.offset = Bitmap(), Bitmap(), 0
-        self.replayed = replay(self._fd, state.offset, source, state.recorded, state.failed, self.path)
+            state.recorded, state.failed, state.places, state.offset = Bitmap(), Bitmap(), {}, 0
+        self.replayed = replay(
+            self._fd, state.offset, source, state.recorded, state.failed, self.path, state.places
+        )
         cut_half_line(self._fd)
         self.retrying = len(state.failed)
         if self.retrying or self.replayed.dropped:
@@ -206,6 +215,19 @@ class Output:
         else:
             self.write(number, line, failed_raw)
             self.flush()
+
+    def hand_on_page(self, number: int, line: bytes, page: int, so_far: Mapping[str, Any], *, more: bool) -> None:
+        """`hand_on` for a page of a list; `more`: another follows, so that the input has not ended yet.
+
+        page, so_far: its number, and what `paceline.paging.Walk.keep` said; both stand in the line, too.
+        """
+        if more:
+            self.flush()
+            self._size += self._append(self._fd, line, "OUT")
+            self._state.places[number] = (page, dict(so_far))
+        else:
+            self.hand_on(number, line)
+            self._state.places.pop(number, None)
 
     def flush(self) -> None:
         """Hands all records taken so far to the kernel: a kill of the process cannot take them back.
@@ -264,7 +286,8 @@ class Output:
             raise
         state = self._state
         moment = State(state.source, state.request, self._size, "", failed_file=state.failed_file)
-        return Snapshot(moment, state.recorded.compact(), state.failed.compact(), orjson.dumps(dict(extra)))
+        places = orjson.dumps(state.places, option=orjson.OPT_NON_STR_KEYS)
+        return Snapshot(moment, state.recorded.compact(), state.failed.compact(), places, orjson.dumps(dict(extra)))
 
     def save(self, snapshot: Snapshot) -> None:
         """Syncs OUT to disk, then saves the checkpoint; slow (a disk's time), may run in a thread, one at a time.
@@ -283,6 +306,7 @@ class Output:
             snapshot.state,
             recorded=snapshot.recorded,
             failed=snapshot.failed,
+            places=snapshot.places,
             extra=snapshot.extra,
         )
 

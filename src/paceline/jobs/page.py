@@ -142,6 +142,8 @@ def _tiles(told: Mapping[str, Any]) -> str:
         ("Refused", f"{told['refused']:,}", "by the server", "warn" if told["refused"] else ""),
         ("Attempts", f"{told['attempts']:,}", f"{told['retries']:,} of them retries", ""),
     ]  # fmt: skip
+    if told["pages"]:
+        tiles.insert(1, ("Pages", f"{told['pages']:,}", "of the lists that the inputs are", ""))
     if quota is not None and quota["utilisation"] is not None:
         share = f"{quota['utilisation']:.1%}"
         tiles.append(

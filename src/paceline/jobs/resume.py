@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
 from ..errors import InputError, OutputError
+from ..paging import is_kept
 from .checkpoint import sync_folder
 from .fastjson import orjson
 
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from .bitmap import Bitmap
+    from .paging import Places
     from .source import Source
 
 __all__ = ["Replayed", "cut_half_line", "lines_of", "replay", "still_there", "without_failed"]
@@ -24,17 +26,19 @@ __all__ = ["Replayed", "cut_half_line", "lines_of", "replay", "still_there", "wi
 _BLOCK: Final = 1024 * 1024
 _AT_ONCE: Final = 200_000
 _ERROR: Final = b'"error":'
+_NOTED: Final = ("error", "status", "attempts", "page", "paging")
 
 
 @dataclass(slots=True)
 class Replayed:
     """The records of OUT that the last checkpoint had not noted, for the account.
 
-    records: how many; attempts: the sum of theirs; status_400: answers of status 400 or more among them that are
+    records: how many inputs ended; pages: how many pages of lists; attempts: the sum of theirs; status_400: answers of status 400 or more among them that are
     no failures; failed: records with an error; dropped: offsets of lines that must go.
     """
 
     records: int = 0
+    pages: int = 0
     attempts: int = 0
     status_400: int = 0
     failed: int = 0
@@ -72,11 +76,19 @@ def lines_of(fd: int, start: int = 0) -> Iterator[tuple[int, bytes]]:
             parts.append(rest)
 
 
-def replay(fd: int, start: int, source: Source, recorded: Bitmap, failed: Bitmap, name: str) -> Replayed:
-    """Notes the records from `start` on in `recorded` and `failed`.
+def replay(
+    fd: int,
+    start: int,
+    source: Source,
+    recorded: Bitmap,
+    failed: Bitmap,
+    name: str,
+    places: Places,
+) -> Replayed:
+    """Notes the records from `start` on in `recorded` and `failed`, and in `places` how far lists have come.
 
-    Lines that are no records (blocks lost in a power cut) and records that stand twice are noted in `dropped`,
-    by offset. Raises InputError for a record whose id no input has: such a file is not this job's alone.
+    Lines that are no records (blocks lost in a power cut), records that stand twice, and pages behind one that was
+    lost are noted in `dropped`, by offset. Raises InputError for a record whose id no input has: such a file is not this job's alone.
     """
     found = Replayed()
     held: list[tuple[int, str | int, dict[str, Any]]] = []
@@ -85,11 +97,11 @@ def replay(fd: int, start: int, source: Source, recorded: Bitmap, failed: Bitmap
         if record is None:
             found.dropped.add(offset)
             continue
-        held.append((offset, record["id"], {key: record.get(key) for key in ("error", "status", "attempts")}))
+        held.append((offset, record["id"], {key: record.get(key) for key in _NOTED}))
         if len(held) >= _AT_ONCE:
-            _note(held, source, recorded, failed, found, name)
+            _note(held, source, recorded, failed, found, name, places)
             held.clear()
-    _note(held, source, recorded, failed, found, name)
+    _note(held, source, recorded, failed, found, name, places)
     return found
 
 
@@ -99,6 +111,9 @@ def _record(line: bytes) -> dict[str, Any] | None:
     except orjson.JSONDecodeError:
         return None
     if not isinstance(record, dict) or type(record.get("id")) not in (int, str):
+        return None
+    # A page whose place cannot be read tells nothing of how to go on: it is asked for again.
+    if record.get("page") is not None and record.get("error") is None and not is_kept(record["page"], record.get("paging")):
         return None
     return record
 
@@ -110,6 +125,7 @@ def _note(
     failed: Bitmap,
     found: Replayed,
     name: str,
+    places: Places,
 ) -> None:
     if not held:
         return
@@ -129,6 +145,24 @@ def _note(
             )
         number = numbers[identity]
         error = record["error"] is not None
+        status, attempts = record["status"], record["attempts"]
+        page, so_far = record["page"], record["paging"]
+        if page is not None and not error:
+            # Pages come in order: one that does not follow stands twice, or one before it was lost.
+            followed = (number not in recorded or number in failed) and page == places.get(number, (0, None))[0] + 1
+            if not followed:
+                found.dropped.add(offset)
+                continue
+            found.pages += 1
+            if so_far["next"] is not None:
+                found.attempts += attempts if isinstance(attempts, int) else 0
+                places[number] = (page, so_far)
+                if number in failed:
+                    failed.discard(number)
+                    recorded.discard(number)
+                    found.dropped.add(-1)
+                continue
+            places.pop(number, None)
         if number in recorded:
             # One of the two must go; one with an error goes anyway.
             if error:
@@ -144,7 +178,6 @@ def _note(
         recorded.add(number)
         if error:
             failed.add(number)
-        status, attempts = record["status"], record["attempts"]
         found.records += 1
         found.failed += error
         found.attempts += attempts if isinstance(attempts, int) else 0

@@ -65,6 +65,8 @@ def summary_lines(account: Account) -> list[str]:
     bad = {str(status): n for status, n in account.fetched_by_status.items() if status >= 400}
     bad_text = f"{sum(bad.values()):,} with status >= 400: {counts_text(bad)}" if bad else ""
     rows = [("fetched", f"{account.fetched_count:,}", bad_text)]
+    if account.pages:
+        rows.append(("pages", f"{account.pages:,}", "of the lists that the inputs are"))
     if account.before:
         rows.append(("done before", f"{account.before:,}", "by an earlier run"))
     rows.append(("failed", f"{account.failed_count:,}", counts_text(account.failed_by_reason)))

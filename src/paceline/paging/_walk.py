@@ -81,7 +81,11 @@ class Walk:
             name = restored(name, self.home)
         elif isinstance(name, dict):
             name = _parsed(name.get("json"))
-        if not self._fits(name):
+        try:
+            if not self._fits(name):
+                raise ValueError(f"{name!r} names no page of this list")
+            self.ask = self._ask(name)
+        except (ValueError, PageError):
             # Not written down, or not by us: the way there is walked again.
             self.behind = page
             return
@@ -90,15 +94,11 @@ class Walk:
             so_far.get("digest", ""), so_far.get("anchor", ""),
         )  # fmt: skip
         self._seen[digest_of(name)] = None
-        self.ask = self._ask(name)
 
     def _fits(self, name: object) -> bool:
         """Whether what was kept can name a page of this list."""
         if self.paging.style == "link":
-            try:
-                return isinstance(name, str) and (origin(name) == self._origin or "foreign" in self.paging.allow)
-            except ValueError:
-                return False
+            return isinstance(name, str) and (origin(name) == self._origin or "foreign" in self.paging.allow)
         if name is None or isinstance(name, bool):
             return False
         return self.paging.style == "cursor" or isinstance(name, int)
@@ -144,7 +144,7 @@ class Walk:
             if number > 1:
                 self._check_end(after)
         else:
-            raise self.wrong(f"status {status} in the middle", f"the {before.page:,} pages before it were served")
+            raise self.wrong(f"status {status} in the middle", f"page {before.page:,} was served")
         if after.next is None and 0 < number <= self.behind:
             raise self.wrong("missing items at the end", f"it is the last, and in an earlier run more than {self.behind:,} pages were promised")
         if after.next is not None:
