@@ -27,6 +27,7 @@ _PAGING_WORDS: Final = frozenset(
         "page", "next", "prev", "previous", "continuation", "sync", "cursor", "start", "end", "resume",
         "resumption", "skip", "sort", "partition", "primary", "foreign", "row", "idempotency",
         "pagetoken", "nexttoken", "nextpagetoken", "synctoken", "continuationtoken", "resumptiontoken",
+        "skiptoken", "pagination", "paging", "scroll", "after", "before",
         "startkey", "endkey", "sortkey", "partitionkey", "monkey", "turkey", "hockey", "whiskey",
     }
 )  # fmt: skip

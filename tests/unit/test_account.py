@@ -94,7 +94,8 @@ def test_the_whole_account() -> None:
         "inputs": {
             "total": 600, "done_before": 0, "fetched": 598, "fetched_status_400_or_more": 1, "failed": 2, "left": 0,
         },
-        "fetched_by_status": {"200": 597, "404": 1},
+        "pages": 0,
+            "fetched_by_status": {"200": 597, "404": 1},
         "failed_by_reason": {"attempts used up": 1, "unusable input": 1},
         "attempts": 603,
         "broken_by_kind": {"timeout": 1},

@@ -228,7 +228,7 @@ class Walk:
             return before
         told = whole(value)
         if told is None:
-            raise self.wrong("no list of items", f"what stands at {what}={place} is no whole number")
+            raise self.wrong("no number", f"what stands at {what}={place} is no whole number")
         if before is not None and told < before:
             self._forbid("shrinking", "a total that shrinks", f"what stands at {what}={place} fell from {before:,} to {told:,}")
         return told
