@@ -112,7 +112,7 @@ class Runs:
 
     def good(self) -> list[tuple[Any, int]]:
         found = []
-        for line in self.out.read_bytes().split(b"\n"):
+        for line in self.out.read_bytes().split(b"\n")[:-1]:
             try:
                 record = json.loads(line)
             except ValueError:

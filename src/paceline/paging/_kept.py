@@ -21,7 +21,8 @@ def kept(url: str, home: str) -> str | None:
     parts = query.split("&")
     for index, part in enumerate(parts):
         name, equals, value = part.partition("=")
-        if _hides(part):
+        # A value that is the mask itself would be taken for one that was masked.
+        if _hides(part) or (value == MASK and name in known):
             if known.get(name) != value:
                 return None
             parts[index] = f"{name}{equals}{MASK}"
