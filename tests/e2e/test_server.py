@@ -454,8 +454,10 @@ def test_the_command_says_where_it_listens_and_at_the_end_what_it_saw(number: si
     assert "s3cret" not in out
     facts = {match[1]: match[2] for match in re.finditer(r"^ +(\S.*?) {2,}(\S.*?) *$", out, re.MULTILINE)}
     assert facts["accepted"] == "2"
-    assert re.fullmatch(r"1 +bad", facts["refused for going over the limit"])
-    assert re.fullmatch(r"0 +good", facts["served again (duplicates)"])
+    assert facts["refused for going over the limit"] == "1"
+    verdict = out[out.index("Verdict on the client: bad\n") :]
+    assert "bad   kept the limit        1 of 4 refused; at most 4 sent against 2/min, as fixed (wanted: at most 0 refused)" in verdict
+    assert "good  nothing served twice  0 items served again" in verdict
 
 
 def test_the_help_of_the_command_names_every_way() -> None:

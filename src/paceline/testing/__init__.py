@@ -3,9 +3,29 @@
 from __future__ import annotations
 
 from .account import Account
+from .asgi import App
 from .core import Core
+from .judging import Aspect, Bars, ReportCard, judge
+from .scenario import Phase, Scenario, scenarios
 from .server import Listener, Server, listen
 from .settings import Settings
 from .verdict import Request, Verdict
 
-__all__ = ["Account", "Core", "Listener", "Request", "Server", "Settings", "Verdict", "listen"]
+__all__ = [
+    "Account",
+    "App",
+    "Aspect",
+    "Bars",
+    "Core",
+    "Listener",
+    "Phase",
+    "ReportCard",
+    "Request",
+    "Scenario",
+    "Server",
+    "Settings",
+    "Verdict",
+    "judge",
+    "listen",
+    "scenarios",
+]

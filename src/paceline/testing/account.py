@@ -1,4 +1,4 @@
-"""The verdict on the client that follows from what the test server saw."""
+"""What the test server saw of its clients, as one frozen value; `judging` draws the verdict from it."""
 
 from __future__ import annotations
 
@@ -16,8 +16,14 @@ class Account:
     injected + unauthorized. accepted: let in and charged; of these, failed were answered 5xx and cut lost
     their connection, both by the server's own faults. served: answered 2xx, in full, to an open connection.
     refused: by the limits; injected: refused by chance, whatever the limits. free: requests to unlimited paths.
-    early_retries: requests repeated before the moment that their refusal had told.
-    in_pause: requests that came while a refusal known to the client told it to wait.
+    truncated: of the accepted, those that got half of their body; slowed: those whose body took its time.
+    told: refusals that named a true wait. early_retries: requests repeated before the moment that their refusal had
+    told. pauses: how often a refusal told all to wait; in_pause: requests that came while one known to the client
+    did; pauses_over: how many of the pauses have ended with a request since; herd: the most requests in the first
+    100 ms after a pause; herd_refused: how many of such were refused.
+    unsafe: accepted POST and PATCH requests without an Idempotency-Key; unsafe_duplicates: those that did the same
+    again. rate: requests a second that the limits allow in the long run, 0 where none does.
+    scenario, phase: the scenario that is played and the phase it is in, if any.
     most_in_window: for each limit, the most accepted requests in any window as long as its period
     (for a concurrent limit, the most in flight); most_sent_in_window: the same of all that arrived.
     distinct_items, duplicates: items served, and how often one was served again.
@@ -35,17 +41,26 @@ class Account:
     unauthorized: int
     failed: int
     cut: int
+    truncated: int
+    slowed: int
     served: int
     free: int
     malformed: int
+    told: int
     early_retries: int
+    pauses: int
     in_pause: int
+    pauses_over: int
+    herd: int
+    herd_refused: int
     most_in_window: tuple[int, ...]
     most_sent_in_window: tuple[int, ...]
     most_in_flight: int
     distinct_items: int
     duplicates: int
     uncounted_items: int
+    unsafe: int
+    unsafe_duplicates: int
     keys: int
     noise: int
     connections: int
@@ -55,47 +70,58 @@ class Account:
     utilisation: float | None
     pace: float | None
     idle_quota: int | None
+    rate: float = 0.0
+    scenario: str | None = None
+    phase: str | None = None
 
     def as_dict(self) -> dict[str, Any]:
         """All fields, ready for JSON."""
         return asdict(self)
 
-    def rows(self) -> list[tuple[str, str, bool | None]]:
-        """The verdict on the client: what was looked at, what was found, and whether that is good (None: a fact).
+    def rows(self) -> list[tuple[str, str]]:
+        """What was seen, a line each: what was looked at, and what was found.
 
         >>> from paceline.testing.tally import Tally
         >>> Tally().account().rows()[0]
-        ('arrived at limited paths', '0', None)
+        ('arrived at limited paths', '0')
         """
-        rows: list[tuple[str, str, bool | None]] = [("arrived at limited paths", f"{self.arrived:,}", None)]
+        rows = [("arrived at limited paths", f"{self.arrived:,}")]
+        if self.scenario is not None:
+            rows.append(("scenario", self.scenario + (f", in phase {self.phase}" if self.phase else "")))
         for limit, most, sent in zip(self.limits, self.most_in_window, self.most_sent_in_window, strict=True):
-            rows.append((f"most in a window, {limit}", f"{most:,} accepted, {sent:,} sent", None))
-        rows.append(("accepted", f"{self.accepted:,}", None))
-        rows.append(("refused for going over the limit", f"{self.refused:,}", self.refused == 0))
+            rows.append((f"most in a window, {limit}", f"{most:,} accepted, {sent:,} sent"))
+        rows.append(("accepted", f"{self.accepted:,}"))
+        rows.append(("refused for going over the limit", f"{self.refused:,}"))
         for name, count in (
             ("refused by chance (injected)", self.injected),
             ("answered 5xx (injected)", self.failed),
             ("connection cut (injected)", self.cut),
+            ("body cut short (injected)", self.truncated),
+            ("body slowed down (injected)", self.slowed),
             ("without the right token", self.unauthorized),
             ("used up by another consumer", self.noise),
             ("to unlimited paths", self.free),
         ):
             if count:
-                rows.append((name, f"{count:,}", None))
-        if self.refused or self.injected:
-            rows.append(("retried before the time told", f"{self.early_retries:,}", self.early_retries == 0))
-            rows.append(("sent during a pause", f"{self.in_pause:,}", self.in_pause == 0))
+                rows.append((name, f"{count:,}"))
+        if self.told:
+            rows.append(("retried before the time told", f"{self.early_retries:,}"))
+            rows.append(("sent during a pause", f"{self.in_pause:,}"))
+        if self.pauses_over:
+            rows.append(("most in 100 ms after a pause", f"{self.herd:,}"))
         if self.malformed:
-            rows.append(("malformed requests", f"{self.malformed:,}", False))
-        rows.append(("items served", f"{self.distinct_items:,}", None))
-        rows.append(("served again (duplicates)", f"{self.duplicates:,}", self.duplicates == 0))
-        rows.append(("connections", f"{self.connections:,}, at most {self.most_connections:,} at once", None))
+            rows.append(("malformed requests", f"{self.malformed:,}"))
+        rows.append(("items served", f"{self.distinct_items:,}"))
+        rows.append(("served again (duplicates)", f"{self.duplicates:,}"))
+        if self.unsafe:
+            rows.append(("writes done again (POST, PATCH)", f"{self.unsafe_duplicates:,} of {self.unsafe:,}"))
+        rows.append(("connections", f"{self.connections:,}, at most {self.most_connections:,} at once"))
         if self.makespan is not None:
-            rows.append(("took, from first to last accepted", f"{self.makespan:.2f} s", None))
+            rows.append(("took, from first to last accepted", f"{self.makespan:.2f} s"))
         if self.least_time is not None:
-            rows.append(("least possible time", f"{self.least_time:.2f} s", None))
+            rows.append(("least possible time", f"{self.least_time:.2f} s"))
         if self.utilisation is not None:
-            rows.append(("of the least possible time", f"{self.utilisation:.1%}", self.utilisation >= 0.97))
+            rows.append(("of the least possible time", f"{self.utilisation:.1%}"))
         if self.idle_quota is not None:
-            rows.append(("quota left idle", f"{self.idle_quota:,} requests", None))
+            rows.append(("quota left idle", f"{self.idle_quota:,} requests"))
         return rows

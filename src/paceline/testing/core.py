@@ -3,40 +3,53 @@
 from __future__ import annotations
 
 import json
+import math
 import random
 from collections import OrderedDict
 from hmac import compare_digest
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Literal
 from urllib.parse import parse_qsl, unquote, urlsplit
 
 from ..errors import InputError
+from .bodies import Filler
 from .enforcers import build
 from .gate import Gate
+from .judging import judge
 from .paths import JSON, Answer, answer, item, problem
+from .playing import Play
 from .settings import Settings
 from .tally import Tally
 from .verdict import Book, Request, Verdict
-from .wording import Headers, quota_headers, retry_after
+from .wording import Headers, Wording
 
 if TYPE_CHECKING:
     from .account import Account
+    from .judging import ReportCard
+    from .scenario import Scenario
+    from .verdict import Fault
 
 __all__ = ["Core"]
 
 _MOST_KEYS: Final = 10_000
 _MOST_ASKED: Final = 10_000
 _MOST_NOISE: Final = 10_000
+_MOST_REPLAYED: Final = 100_000
 _FREE_BODY: Final = b'{"free":true}'
-_REFUSED_BODY: Final = b'{"error":"rate_limited","message":"API rate limit exceeded"}'
+# RFC 9110 section 9.2.2: sent twice, these do twice what they do.
+_NOT_IDEMPOTENT: Final = frozenset({"POST", "PATCH"})
 _FAILED_BODY: Final = b'{"error":"unavailable"}'
 _NO_HEADERS: Final[Headers] = ()
 
 
 class Core:
-    """Enforces limits, injects faults and keeps the account.
+    """Enforces limits, injects faults and keeps the account: what every front (sockets, ASGI, a proxy) asks.
 
-    settings: how to behave. origin: the epoch (seconds) of reading 0; every `now` is seconds since then, on a
-    clock that never goes back.
+    A front calls `decide(request, now)` when a request has arrived, carries the verdict out, and calls
+    `settle(verdict, now, whole)` once for it, however it went; `connected` and `disconnected` where it knows of
+    connections, `malformed` for what is no request. None of it blocks, and nothing else is to be called per request.
+
+    settings: how to behave, or a scenario: how to behave phase by phase. origin: the epoch (seconds) of reading 0;
+    every `now` is seconds since then, on a clock that never goes back.
 
     >>> core = Core(Settings.of("1/2s"))
     >>> [core.decide(Request("GET", "/items/7"), now).status for now in (0.0, 1.0, 2.0)]
@@ -45,10 +58,12 @@ class Core:
     1
     """
 
-    def __init__(self, settings: Settings | None = None, *, origin: float = 0.0) -> None:
-        self.settings = settings or Settings()
+    def __init__(self, settings: Settings | Scenario | None = None, *, origin: float = 0.0) -> None:
+        self.scenario = None if settings is None or isinstance(settings, Settings) else settings
+        self.settings = settings if isinstance(settings, Settings) else Settings()
         self.origin = origin
         self.tally = Tally()
+        self._replayed = (0, 0.0)
         self._now = 0.0
         self._books: OrderedDict[str, Book] = OrderedDict()
         self._asked: OrderedDict[str, int] = OrderedDict()
@@ -56,7 +71,12 @@ class Core:
         self.reset()
 
     def reset(self) -> None:
-        """Forgets everything seen and used up; the settings stay, chance begins at its seed again."""
+        """Forgets everything seen and used up; the settings stay, chance and scenario begin anew."""
+        if self.scenario is not None:
+            self.settings = self.scenario.settings
+        self._speak()
+        phases = self.scenario.phases if self.scenario is not None else ()
+        self._play = Play(phases) if phases else None
         still_open = self.tally.open_connections
         self.tally = Tally(self.settings.limits, self.settings.enforce)
         for _ in range(still_open):
@@ -68,9 +88,13 @@ class Core:
 
     def change(self, settings: Settings) -> None:
         """Goes on with other settings; what was counted under a limit of the same kind still counts."""
+        for book in self._all_books():
+            for enforcer in book.gate.enforcers:
+                enforcer.remaining(self._now)  # what has come free until now did so under the old limit
         reseed = settings.seed != self.settings.seed
         rekey = settings.key != self.settings.key
         self.settings = settings
+        self._speak()
         self.tally.change(settings.limits, settings.enforce)
         if reseed:
             self._random = random.Random(settings.seed)
@@ -134,9 +158,60 @@ class Core:
         """What was seen until now, judged."""
         for book in self._all_books():
             self._use_up(book, max(now, self._now))
-        return self.tally.account(max(1, len(self._books)))
+        scenario, phase = self.scenario, self._play.phase if self._play is not None else None
+        return self.tally.account(
+            max(1, len(self._books)),
+            self._least if phase is not None else None,
+            scenario.name if scenario is not None else None,
+            phase.name if phase is not None else None,
+        )
+
+    def _least(self, count: int) -> float:
+        """The least seconds for so many accepted requests through the phases: a client that knows each moment takes it."""
+        from .replay import replay  # it plays through another core
+
+        if count > _MOST_REPLAYED or self.scenario is None:
+            return 0.0
+        if self._replayed[0] != count:
+            self._replayed = (count, replay(self.scenario, self.origin + (self.tally.first or 0.0), count))
+        return self._replayed[1]
+
+    def report(self, now: float) -> ReportCard:
+        """The verdict on the client until now; a scenario says what is wanted in it."""
+        return judge(self.account(now), self.scenario.bars if self.scenario is not None else None)
+
+    def _speak(self) -> None:
+        settings = self.settings
+        self._wording = Wording(settings)
+        self._breaks = bool(
+            settings.cut_rate
+            or settings.reset_rate
+            or settings.fail_rate
+            or settings.truncate_rate
+            or settings.slow_rate
+        )
+
+    def advance(self, now: float) -> None:
+        """Begins the phases of the scenario whose time has come; `decide` does so by itself."""
+        play, tally = self._play, self.tally
+        while play is not None and (due := play.advance(now, tally.arrived, tally.refused + tally.injected)):
+            phase, moment = due
+            self._now = max(self._now, moment)
+            self.change(phase.settings)
+
+    def wait(self, now: float) -> float:
+        """The seconds after which the limits common to all would let a request in, 0: at once. It is not charged."""
+        gate = self._only.gate if self._only is not None else None
+        return max((enforcer.wait(now) for enforcer in gate.enforcers), default=0.0) if gate is not None else 0.0
+
+    @property
+    def changes_at(self) -> float:
+        """When the scenario's next phase begins by itself; infinity where there is none, or where it awaits requests."""
+        return self._play.changes_at if self._play is not None else math.inf
 
     def _limited(self, request: Request, target: str, path: str, query: str, now: float) -> Verdict:
+        if self._play is not None and not self._play.over:
+            self.advance(now)
         settings, tally = self.settings, self.tally
         tally.arrive(now, target)
         if settings.token is not None and not self._authorised(request):
@@ -157,13 +232,16 @@ class Core:
             return self._refusal(gate, target, now, wait)
         tally.accept(now, self.origin + now)
         delay = self._delay()
-        headers = quota_headers(settings.headers, gate.enforcers, now, self.origin)
-        if settings.cut_rate and self._random.random() < settings.cut_rate:
-            tally.cut += 1
-            return Verdict(0, headers, b"", JSON, delay, "cut", None, book, now)
-        if settings.fail_rate and self._random.random() < settings.fail_rate:
+        headers = self._wording.quotas(gate.enforcers, now, self.origin)
+        fault = self._fault() if self._breaks else None
+        if fault == "fail":
             tally.failed += 1
-            return Verdict(503, headers, _FAILED_BODY, JSON, delay, None, None, book, now)
+            return Verdict(settings.fail_status, headers, _FAILED_BODY, JSON, delay, None, None, book, now)
+        if request.method in _NOT_IDEMPOTENT and b"idempotency-key" not in request.headers:
+            tally.write(hash((request.method, target, request.digest)))
+        if fault == "cut" or fault == "reset":
+            tally.cut += 1
+            return Verdict(0, headers, b"", JSON, delay, fault, None, book, now)
         name = None
         if path.startswith("/items/") and len(path) > 7:
             name = path[7:] if "%" not in path else unquote(path[7:])
@@ -171,26 +249,47 @@ class Core:
         else:
             made = answer(path, query, lambda: self._times_asked(target))
             name = made.name
+        body = made.body
+        if fault == "truncate":
+            tally.truncated += 1
+        elif fault == "slow":
+            tally.slowed += 1
+            if isinstance(body, bytes) and body:
+                body = Filler(body, 0, b"", settings.slow_seconds)
         return Verdict(
             made.status,
             headers + made.headers if made.headers else headers,
-            made.body,
+            body,
             made.content_type,
             delay,
-            None,
+            "truncate" if fault == "truncate" else None,
             made.declared,
             book,
             now,
             name,
         )
 
+    def _fault(self) -> Fault | Literal["fail", "slow"] | None:
+        """What chance breaks of an accepted request; the first that comes up."""
+        settings, draw = self.settings, self._random.random
+        if settings.cut_rate and draw() < settings.cut_rate:
+            return "cut"
+        if settings.reset_rate and draw() < settings.reset_rate:
+            return "reset"
+        if settings.fail_rate and draw() < settings.fail_rate:
+            return "fail"
+        if settings.truncate_rate and draw() < settings.truncate_rate:
+            return "truncate"
+        if settings.slow_rate and draw() < settings.slow_rate:
+            return "slow"
+        return None
+
     def _refusal(self, gate: Gate, target: str, now: float, wait: float) -> Verdict:
-        settings = self.settings
         delay = self._delay()
-        words, told = retry_after(settings.retry_after, wait, self.origin + now)
+        wording = self._wording
+        headers, body, told = wording.refusal(gate.enforcers, wait, now, self.origin)
         self.tally.refuse(now, now + delay, target, told)
-        headers = quota_headers(settings.headers, gate.enforcers, now, self.origin) + words
-        return Verdict(settings.refuse_status, headers, _REFUSED_BODY, JSON, delay)
+        return Verdict(wording.status, headers, body, wording.content_type, delay, refused=True)
 
     def _delay(self) -> float:
         settings = self.settings
@@ -258,7 +357,9 @@ class Core:
 
     def _steer(self, verb: str, query: str, now: float) -> Verdict:
         if verb == "account":
-            facts = self.account(now).as_dict()
+            account = self.account(now)
+            facts = account.as_dict()
+            facts["report"] = self.report(now).to_dict()
             if dict(_pairs(query)).get("items") in ("1", "true"):
                 facts["items"] = self.tally.items()
             return Verdict(200, _NO_HEADERS, json.dumps(facts).encode())

@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import math
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
-    from .paths import Filler
+    from .bodies import Body
 
 __all__ = ["Filling", "Recipient"]
-
-_CHUNK: Final = 65_536
-_PIECES_PER_SECOND: Final = 20
 
 
 class Recipient(Protocol):
@@ -26,25 +22,21 @@ class Recipient(Protocol):
 
 
 class Filling:
-    """A long or slow body on its way: writes pieces as the client takes them, or as time passes."""
+    """A body on its way: writes pieces as the client takes them, or as time passes; framed in chunks where it is so."""
 
-    def __init__(self, connection: Recipient, body: Filler) -> None:
+    def __init__(self, connection: Recipient, body: Body, *, chunked: bool) -> None:
         self._connection = connection
-        self._left = body.size
-        self._after = body.after
+        self._pieces = body.pieces()
+        self._chunked = chunked
+        self._pause = body.pause
         self._timer: asyncio.TimerHandle | None = None
-        self._loop = asyncio.get_running_loop()
-        self._piece, self._pause = _CHUNK, 0.0
-        if body.seconds:
-            self._piece = max(1, math.ceil(body.size / (body.seconds * _PIECES_PER_SECOND)))
-            self._pause = body.seconds / max(1, math.ceil(body.size / self._piece))
-        self._waiting = bool(self._pause)
-        if self._waiting:
+        self._waiting = False
+        if self._pause:
             self._wait()
 
     def _wait(self) -> None:
         self._waiting = True
-        self._timer = self._loop.call_later(self._pause, self._tick)
+        self._timer = asyncio.get_running_loop().call_later(self._pause, self._tick)
 
     def _tick(self) -> None:
         self._waiting = False
@@ -53,12 +45,12 @@ class Filling:
     def go_on(self) -> bool:
         """Writes what may be written now; whether that was the end."""
         while not self._waiting:
-            size = min(self._left, self._piece)
-            self._left -= size
-            last = not self._left
-            ready = self._connection.write_piece(b"x" * size + (self._after if last else b""))
-            if last:
+            piece = next(self._pieces, None)
+            if piece is None:
                 return True
+            ready = self._connection.write_piece(
+                b"%x\r\n%b\r\n" % (len(piece), piece) if self._chunked else piece
+            )
             if self._pause:
                 self._wait()
             elif not ready:

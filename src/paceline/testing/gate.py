@@ -17,7 +17,8 @@ class Gate:
     """All limits of one key together: a request is charged to each of them, or to none.
 
     charge_refused: a refused request uses quota too. lockout: seconds that a refusal closes the gate for;
-    a request that comes while it is closed is refused and begins the time anew.
+    a request that comes while it is closed is refused and begins the time anew. A lock-out that has begun lasts,
+    also where the setting is changed to 0.
     """
 
     def __init__(
@@ -40,6 +41,8 @@ class Gate:
         (None, 6.0, None)
         """
         if now < self._locked_until:
+            if not self.lockout:
+                return self._locked_until - now
             self._locked_until = now + self.lockout
             return self.lockout
         for enforcer in self.enforcers:
@@ -81,5 +84,3 @@ class Gate:
                 enforcer.resume(same)
         self.enforcers, self._concurrent, self._timed = other.enforcers, other._concurrent, other._timed
         self.charge_refused, self.lockout = other.charge_refused, other.lockout
-        if not self.lockout:
-            self._locked_until = -math.inf

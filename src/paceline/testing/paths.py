@@ -9,9 +9,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 from urllib.parse import parse_qsl, unquote, urlencode
 
+from .bodies import Filler, Lines
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
+    from .bodies import Body
     from .wording import Headers
 
 __all__ = ["Answer", "Filler", "answer", "item", "problem"]
@@ -21,20 +24,8 @@ TEXT: Final = "text/plain; charset=utf-8"
 _MOST_BYTES: Final = 1 << 30
 _MOST_SECONDS: Final = 3600.0
 _MOST_HOPS: Final = 1000
+_MOST_LINES: Final = 1_000_000
 _INLINE: Final = 16_384
-
-
-@dataclass(frozen=True, slots=True)
-class Filler:
-    """A body too long, or too slow, to be held: `before`, `size` bytes of x over `seconds`, `after`."""
-
-    before: bytes
-    size: int
-    after: bytes = b""
-    seconds: float = 0.0
-
-    def __len__(self) -> int:
-        return len(self.before) + self.size + len(self.after)
 
 
 @dataclass(slots=True)
@@ -42,7 +33,7 @@ class Answer:
     """Status, headers besides the framing, body; `declared`: a Content-Length that is a lie; `name`: what was served."""
 
     status: int
-    body: bytes | Filler
+    body: bytes | Body
     headers: Headers = ()
     content_type: str = JSON
     declared: int | None = None
@@ -125,6 +116,14 @@ def _drip(_: str, query: Mapping[str, str], __: Callable[[], int]) -> Answer:
     return Answer(200, Filler(b"", _whole(query.get("bytes", "10"), _MOST_BYTES, 10), b"", seconds), (), TEXT)
 
 
+def _stream(rest: str, query: Mapping[str, str], _: Callable[[], int]) -> Answer:
+    count = _whole(rest, _MOST_LINES, -1)
+    if count < 0:
+        return problem(400, f"/stream/N wants a number of lines up to {_MOST_LINES}")
+    seconds = _number(query.get("seconds", "0"), _MOST_SECONDS, 0.0)
+    return Answer(200, Lines(count, seconds), (), "application/jsonl")
+
+
 def _lie(_: str, query: Mapping[str, str], __: Callable[[], int]) -> Answer:
     sent = _whole(query.get("sent", "50"), 1 << 20, 50)
     return Answer(200, b"x" * sent, (), TEXT, declared=_whole(query.get("declared", "100"), _MOST_BYTES, 100))
@@ -160,6 +159,7 @@ _PATHS: Final[dict[str, Callable[[str, Mapping[str, str], Callable[[], int]], An
     "status": _status,
     "redirect": _redirect,
     "drip": _drip,
+    "stream": _stream,
     "lie": _lie,
     "gzip": _gzip,
     "unauthorized": _unauthorized,

@@ -12,18 +12,21 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from ..errors import InputError
 from .core import Core
+from .scenario import Scenario
 from .settings import Options, Settings
 from .wire import Connection, Door
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
+    from pathlib import Path
     from types import TracebackType
     from typing import Self, Unpack
 
     from ..limits import Limit
     from .account import Account
+    from .judging import ReportCard
 
-__all__ = ["Listener", "Server", "listen", "new_event_loop"]
+__all__ = ["Listener", "Server", "behaviour", "listen", "new_event_loop"]
 
 _Result = TypeVar("_Result")
 _PATIENCE: Final = 30.0
@@ -48,16 +51,23 @@ class Listener:
         """What was seen until now."""
         return self.core.account(self._door.clock())
 
+    def report(self) -> ReportCard:
+        """The verdict on the client until now."""
+        return self.core.report(self._door.clock())
+
     async def close(self) -> None:
         """Stops listening and cuts the connections that are still open."""
         self._server.close()
         for connection in list(self._door.connections):
             connection.abort()
         await self._door.empty()
+        self._door.close()
         await self._server.wait_closed()
 
 
-async def listen(settings: Settings | None = None, host: str = "127.0.0.1", port: int = 0) -> Listener:
+async def listen(
+    settings: Settings | Scenario | None = None, host: str = "127.0.0.1", port: int = 0
+) -> Listener:
     """Opens a test server on the running loop; port 0 takes a free one. Raises InputError where it cannot listen."""
     if not 0 <= port <= 65535:
         raise InputError(f"a port is a number from 0 to 65535, not {port}")
@@ -86,12 +96,35 @@ def new_event_loop() -> asyncio.AbstractEventLoop:
     return uvloop.new_event_loop()
 
 
+def behaviour(
+    limit: str | Limit | Sequence[str | Limit] | None,
+    enforce: str | Sequence[str] | None,
+    scenario: str | Path | Scenario | None,
+    options: Mapping[str, Any],
+) -> Settings | Scenario:
+    """What a server is told to do: settings, or a scenario with these changes to it; raises InputError.
+
+    >>> behaviour("10/s", None, None, {}).limits[0].quota, behaviour(None, None, "steady", {"latency": 0.1}).settings.latency
+    (10, 0.1)
+    """
+    if scenario is None:
+        return Settings.of(limit, enforce, options)
+    changes = dict(options)
+    if limit:
+        changes["limit"] = limit
+    if enforce:
+        changes["enforce"] = enforce
+    return Scenario.of(scenario).changed(changes)
+
+
 class Server:
     """A rate-limited HTTP server on loopback, in a thread of its own, for tests of any client.
 
     limit: one limit or several, as text or `Limit`; None: no limit. enforce: how each is enforced (sliding, fixed,
     anchored, counter, counter-lenient, bucket, concurrent, none); by default, by the limit's own shape. host, port:
-    where it listens (port 0: a free one). options: the fields of `Settings`: latency, fail_rate, seed and so on.
+    where it listens (port 0: a free one). scenario: behaviour in phases, by name or from a TOML file; the others then
+    change it. report: called at the end of a `with` block with the verdict on the client, in lines of text.
+    options: the fields of `Settings`: latency, fail_rate, seed and so on.
     Raises InputError for settings that make no sense and for a port that is taken.
 
     >>> import urllib.request
@@ -110,9 +143,12 @@ class Server:
         *,
         host: str = "127.0.0.1",
         port: int = 0,
+        scenario: str | Path | Scenario | None = None,
+        report: Callable[[str], object] | None = None,
         **options: Unpack[Options],
     ) -> None:
-        self._settings = Settings.of(limit, enforce, dict(options))
+        self._settings = behaviour(limit, enforce, scenario, options)
+        self._tell = report
         self._host, self._port = host, port
         self._thread: threading.Thread | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -155,6 +191,8 @@ class Server:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.stop()
+        if self._tell is not None and self._listener is not None:
+            self._tell(self.report().text())
 
     def _run(self, ready: Future[Listener]) -> None:
         loop = self._loop = new_event_loop()
@@ -193,6 +231,20 @@ class Server:
     def account(self) -> Account:
         """What it saw since the start or the last reset; also after `stop`."""
         return self._inside(self._running().account)
+
+    def report(self) -> ReportCard:
+        """The verdict on the client until now; also after `stop`.
+
+        >>> import urllib.request
+        >>> with Server("100/2s") as server:
+        ...     _ = urllib.request.urlopen(server.url + "/items/17").read()
+        ...     print(server.report().text())
+        Verdict on the client: good
+          good  kept the limit        0 of 1 refused; at most 1 sent against 100/2s, as sliding
+          good  nothing served twice  0 items served again
+          good  spoke HTTP            0 malformed requests
+        """
+        return self._inside(self._running().report)
 
     def items(self) -> dict[str, int]:
         """How often each item was served, those served at least once."""

@@ -9,30 +9,38 @@ from typing import TYPE_CHECKING, Any, Final, Literal, TypedDict, get_args
 from ..errors import InputError, LimitSyntaxError
 from ..limits import Limit
 from .enforcers import ENFORCEMENTS
+from .styles import STYLES
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-__all__ = ["HEADER_STYLES", "RETRY_AFTER_STYLES", "Options", "Settings"]
+__all__ = ["FAIL_STATUSES", "HEADER_STYLES", "REFUSAL_STATUSES", "RETRY_AFTER_STYLES", "Options", "Settings"]
 
 RetryAfterStyle = Literal["delta", "date", "ms", "float", "epoch", "none", "zero", "short", "junk"]
 HeaderStyle = Literal["none", "x", "ietf", "ietf03"]
 RETRY_AFTER_STYLES: Final[tuple[str, ...]] = get_args(RetryAfterStyle)
 HEADER_STYLES: Final[tuple[str, ...]] = get_args(HeaderStyle)
 REFUSAL_STATUSES: Final = (429, 403, 503, 200)
+FAIL_STATUSES: Final = (500, 502, 503, 504)
 _LONGEST: Final = 3600.0
 
 
 class Options(TypedDict, total=False):
     """The settings by name, as `Server` takes them; their meaning stands at `Settings`."""
 
-    retry_after: str
-    headers: str
-    refuse_status: int
+    retry_after: str | None
+    headers: str | None
+    refuse_status: int | None
+    dialect: str | None
     latency: float
     jitter: float
     fail_rate: float
+    fail_status: int
     cut_rate: float
+    reset_rate: float
+    truncate_rate: float
+    slow_rate: float
+    slow_seconds: float
     refuse_rate: float
     refuse_wait: float
     noise_rps: float
@@ -48,13 +56,17 @@ class Settings:
     """How the test server behaves; raises InputError where a value makes no sense.
 
     limits, enforce: the limits and how each is enforced ("none": it is not).
-    retry_after: how a refusal words its wait: delta (whole seconds, rounded up), date, ms (`retry-after-ms`),
-        float, epoch, none, zero, short (half of the truth), junk.
-    headers: x (`X-RateLimit-*`, reset as epoch), ietf (draft -10), ietf03 (draft -03) or none.
-    refuse_status: 429, 403, 503, or 200 with an error in its body.
+    retry_after: how a refusal words its wait: delta (whole seconds, rounded up; so by default), date, ms
+        (`retry-after-ms`), float, epoch, none, zero, short (half of the truth), junk.
+    headers: x (`X-RateLimit-*`, reset as epoch; so by default), ietf (draft -10), ietf03 (draft -03) or none.
+    refuse_status: 429 (by default), 403, 503, or 200 with an error in its body.
+    dialect: a provider whose way of telling quotas and of refusing is taken over: status, headers, body, wait.
+        The three above, where given, come instead of the provider's.
     latency, jitter: seconds; each answer is given after latency ± jitter.
-    fail_rate: share of the accepted requests answered 503. They are charged.
-    cut_rate: share of the accepted requests whose connection is closed before the answer, after charging.
+    fail_rate, fail_status: share of the accepted requests answered 500, 502, 503 or 504. They are charged.
+    cut_rate, reset_rate: share of the accepted requests whose connection is closed, or reset (RST), before the
+        answer, after charging. truncate_rate: share of them that get half of their body and no more.
+    slow_rate, slow_seconds: share of them whose body takes so many seconds, a little at a time.
     refuse_rate, refuse_wait: share of requests refused whatever the limits say, and the wait told (seconds);
         these are never charged.
     noise_rps: requests a second by which another consumer uses up the same limits.
@@ -66,13 +78,19 @@ class Settings:
 
     limits: tuple[Limit, ...] = ()
     enforce: tuple[str, ...] = ()
-    retry_after: str = "delta"
-    headers: str = "x"
-    refuse_status: int = 429
+    retry_after: str | None = None
+    headers: str | None = None
+    refuse_status: int | None = None
+    dialect: str | None = None
     latency: float = 0.0
     jitter: float = 0.0
     fail_rate: float = 0.0
+    fail_status: int = 503
     cut_rate: float = 0.0
+    reset_rate: float = 0.0
+    truncate_rate: float = 0.0
+    slow_rate: float = 0.0
+    slow_seconds: float = 1.0
     refuse_rate: float = 0.0
     refuse_wait: float = 1.0
     noise_rps: float = 0.0
@@ -101,13 +119,16 @@ class Settings:
                     f"{limit} cannot be enforced as {kind}: a number in flight is enforced as concurrent, and only that"
                 )
         object.__setattr__(self, "enforce", tuple(own))
-        _one_of("retry_after", self.retry_after, RETRY_AFTER_STYLES)
-        _one_of("headers", self.headers, HEADER_STYLES)
-        if self.refuse_status not in REFUSAL_STATUSES:
+        for name, right in (("retry_after", RETRY_AFTER_STYLES), ("headers", HEADER_STYLES), ("dialect", STYLES)):
+            if getattr(self, name) is not None:
+                _one_of(name, getattr(self, name), right)
+        if self.refuse_status not in (None, *REFUSAL_STATUSES):
             raise InputError(f"refuse_status is one of {REFUSAL_STATUSES}, not {self.refuse_status!r}")
-        for name in ("fail_rate", "cut_rate", "refuse_rate"):
+        if self.fail_status not in FAIL_STATUSES:
+            raise InputError(f"fail_status is one of {FAIL_STATUSES}, not {self.fail_status!r}")
+        for name in ("fail_rate", "cut_rate", "reset_rate", "truncate_rate", "slow_rate", "refuse_rate"):
             _within(name, getattr(self, name), 1.0)
-        for name in ("latency", "jitter", "refuse_wait", "lockout"):
+        for name in ("latency", "jitter", "refuse_wait", "lockout", "slow_seconds"):
             _within(name, getattr(self, name), _LONGEST)
         _within("noise_rps", self.noise_rps, 1e6)
         kind, colon, name = self.key.partition(":")
@@ -143,7 +164,7 @@ class Settings:
         limits: list[Limit] = []
         kinds: list[str] = []
         values: dict[str, Any] = {}
-        kinds_of = {item.name: type(getattr(self, item.name)) for item in fields(self)}
+        kinds_of = {item.name: _KINDS.get(str(item.type), str) for item in fields(self)}
         for name, text in changes:
             if name == "limit":
                 if text:
@@ -151,8 +172,8 @@ class Settings:
                 values["limits"] = tuple(limits)
             elif name == "enforce":
                 kinds.append(text)
-            elif name == "token":
-                values["token"] = text or None
+            elif name in _OPTIONAL and not text:
+                values[name] = None
             elif name not in kinds_of or name == "limits":
                 raise InputError(f"the test server has no setting {name[:40]!r}; it has {_names()}")
             else:
@@ -160,6 +181,10 @@ class Settings:
         if kinds or limits or "limits" in values:
             values["enforce"] = tuple(kinds)
         return replace(self, **values)
+
+
+_KINDS: Final = {"float": float, "int": int, "int | None": int, "bool": bool}
+_OPTIONAL: Final = frozenset(item.name for item in fields(Settings) if "None" in str(item.type))
 
 
 def _names() -> str:
@@ -175,8 +200,8 @@ def _limit(given: str | Limit) -> Limit:
         raise InputError(str(error)) from None
 
 
-def _one_of(name: str, value: object, right: tuple[str, ...]) -> None:
-    if value not in right:
+def _one_of(name: str, value: object, right: Iterable[str]) -> None:
+    if value not in tuple(right):
         raise InputError(f"{name} is one of {', '.join(right)}, not {str(value)[:40]!r}")
 
 

@@ -10,7 +10,7 @@ from .account import Account
 from .least import allowed_by, least_time
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from ..limits import Limit
 
@@ -20,6 +20,9 @@ _MOST_TIMES: Final = 4_000_000
 _MOST_NUMBERED: Final = 8_000_000
 _MOST_NAMED: Final = 200_000
 _MOST_AWAITED: Final = 100_000
+_MOST_WRITES: Final = 200_000
+# A herd is what comes in this time after a pause.
+_HERD: Final = 0.1
 # An answer is known to the client a little after it was given; what comes sooner had left before.
 _REACTION: Final = 0.05
 
@@ -34,7 +37,11 @@ class Tally:
         self._limits, self._kinds = tuple(limits), tuple(kinds)
         self.arrived = self.accepted = self.refused = self.injected = self.unauthorized = 0
         self.failed = self.cut = self.served = self.free = self.malformed = self.noise = 0
-        self.early_retries = self.in_pause = 0
+        self.truncated = self.slowed = self.told = 0
+        self.early_retries = self.in_pause = self.pauses = self.pauses_over = 0
+        self.herd = self.herd_refused = self._herd_now = 0
+        self.unsafe = self.unsafe_duplicates = 0
+        self._writes: dict[int, None] = {}
         self.in_flight = self.most_in_flight = 0
         self.connections = self.open_connections = self.most_connections = 0
         self.distinct_items = self.duplicates = self.uncounted_items = 0
@@ -50,7 +57,8 @@ class Tally:
         self._named: dict[str, int] = {}
         self._awaited: dict[str, float] = {}
         self._pause_from = math.inf
-        self._pause_until = -math.inf
+        self._pause_until = self._herd_ends = -math.inf
+        self._pause_open = self._watching = False
 
     def change(self, limits: Sequence[Limit], kinds: Sequence[str]) -> None:
         """The limits are others from now on; the time that was least possible is no longer defined."""
@@ -69,8 +77,32 @@ class Tally:
             # A millisecond for clocks: dates and epochs are told by another one than ours.
             if told is not None and now < told - 0.001:
                 self.early_retries += 1
-        if self._pause_from < now < self._pause_until:
+        if self._watching:
+            self._watch(now)
+
+    def _watch(self, now: float) -> None:
+        """A request in a pause, or behind one: the herd is all that comes within 100 ms of its end."""
+        if self._pause_open and now >= self._pause_until:
+            self._pause_open = False
+            self.pauses_over += 1
+            self._herd_ends, self._herd_now = self._pause_until + _HERD, 0
+        if now < self._herd_ends:
+            self._herd_now += 1
+            self.herd = max(self.herd, self._herd_now)
+        elif self._pause_from < now < self._pause_until:
             self.in_pause += 1
+        elif not self._pause_open:
+            self._watching = False
+
+    def write(self, identity: int) -> None:
+        """A request was carried out that must not be carried out twice; `identity`: of what it does."""
+        self.unsafe += 1
+        if identity in self._writes:
+            self.unsafe_duplicates += 1
+        else:
+            if len(self._writes) >= _MOST_WRITES:
+                del self._writes[next(iter(self._writes))]
+            self._writes[identity] = None
 
     def accept(self, now: float, epoch: float) -> None:
         """The limits let a request in."""
@@ -97,13 +129,17 @@ class Tally:
 
     def refuse(self, now: float, answered: float, target: str, told: float | None) -> None:
         """A request was refused; `told` is the wait in seconds that its answer names, if it names a true one."""
+        self.herd_refused += now < self._herd_ends
         if told is None:
             return
+        self.told += 1
         if len(self._awaited) >= _MOST_AWAITED:
             del self._awaited[next(iter(self._awaited))]
         self._awaited[target] = now + told
         if now >= self._pause_until:
             self._pause_from = answered + _REACTION
+            self.pauses += 1
+            self._pause_open = self._watching = True
         self._pause_until = max(self._pause_until, now + told)
 
     def serve(self, name: str) -> None:
@@ -155,8 +191,13 @@ class Tally:
         self._sent.halve(periods)
         self._accepted.halve(periods)
 
-    def account(self, keys: int = 1) -> Account:
-        """The sum of what was seen, judged by the limits in force; `keys`: how many had limits of their own."""
+    def account(
+        self, keys: int = 1, least_of: Callable[[int], float] | None = None, scenario: str | None = None, phase: str | None = None
+    ) -> Account:
+        """The sum of what was seen; `keys`: how many had limits of their own.
+
+        least_of: the least seconds for so many accepted requests, where limits changed on the way as planned.
+        """
         limits, kinds = self._limits, self._kinds
         periods = [limit.period for limit in limits]
         most = [self._accepted.most_within(period) if period else self.most_in_flight for period in periods]
@@ -179,6 +220,9 @@ class Tally:
             rates = [limit.rate for limit, _ in pairs if limit.period]
             if rates and makespan > 0 and self.accepted > 1:
                 pace = (self.accepted - 1) / min(rates) / makespan
+        elif pairs and keys <= 1 and makespan and least_of is not None and self.accepted > 1:
+            least = least_of(self.accepted)
+            utilisation = min(1.0, least / makespan) if least > 0 else None
         return Account(
             limits=tuple(
                 f"{limit}, as {kind}" if kind != limit.shape else str(limit)
@@ -194,8 +238,17 @@ class Tally:
             served=self.served,
             free=self.free,
             malformed=self.malformed,
+            truncated=self.truncated,
+            slowed=self.slowed,
+            told=self.told,
             early_retries=self.early_retries,
+            pauses=self.pauses,
             in_pause=self.in_pause,
+            pauses_over=self.pauses_over,
+            herd=self.herd,
+            herd_refused=self.herd_refused,
+            unsafe=self.unsafe,
+            unsafe_duplicates=self.unsafe_duplicates,
             most_in_window=tuple(most),
             most_sent_in_window=tuple(sent),
             most_in_flight=self.most_in_flight,
@@ -211,6 +264,9 @@ class Tally:
             utilisation=utilisation,
             pace=pace,
             idle_quota=idle,
+            rate=min((limit.rate for limit, _ in pairs if limit.period), default=0.0),
+            scenario=scenario,
+            phase=phase,
         )
 
 

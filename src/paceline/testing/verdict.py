@@ -5,18 +5,19 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
-from .paths import JSON, Filler
+from .paths import JSON
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from .bodies import Body
     from .gate import Gate
     from .tally import Tally
     from .wording import Headers
 
 __all__ = ["Book", "Fault", "Request", "Verdict"]
 
-Fault = Literal["cut"]
+Fault = Literal["cut", "reset", "truncate"]
 
 
 class Book:
@@ -32,26 +33,31 @@ class Book:
 
 @dataclass(slots=True)
 class Request:
-    """What came: header names in lower case, as bytes; `address` of the client."""
+    """What came: header names in lower case, as bytes; `address` of the client; `digest` of its body, b"" for none."""
 
     method: str
     target: str
     headers: Mapping[bytes, bytes] = field(default_factory=dict)
     address: str = ""
+    digest: bytes = b""
 
 
 @dataclass(slots=True)
 class Verdict:
-    """What to answer: after `delay` seconds, unless `fault` says to cut the connection instead.
+    """What to answer: after `delay` seconds, and what to break while doing so.
 
-    declared: a Content-Length that is not the body's. The rest is the core's own: the book in which a request in
-    flight stands, when it arrived, and the item whose serving is to be counted. Not frozen: one is made per
-    request, and freezing doubles the cost of making it.
+    body: bytes, or a `Body` that is made piece by piece: slow, long, or sent in chunks.
+    fault: "cut" closes the connection instead of answering, "reset" does so with a TCP RST, "truncate" sends the
+    head and the first half of the body under the length of the whole, and closes. declared: a Content-Length that
+    is not the body's. refused: by a limit or by chance.
+    The rest is the core's own: the book in which a request in flight stands, when it arrived, and the item whose
+    serving is to be counted. Whoever carries a verdict out tells `Core.settle` how it went. Not frozen: one is made
+    per request, and freezing doubles the cost of making it.
     """
 
     status: int
     headers: Headers
-    body: bytes | Filler
+    body: bytes | Body
     content_type: str = JSON
     delay: float = 0.0
     fault: Fault | None = None
@@ -59,3 +65,4 @@ class Verdict:
     book: Book | None = None
     arrived: float = 0.0
     name: str | None = None
+    refused: bool = False

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import socket
+import struct
 from collections import deque
+from dataclasses import dataclass
 from email.utils import formatdate
+from hashlib import blake2b
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Final, cast
 
 from ..errors import MissingExtra
+from .bodies import Half
 from .filling import Filling
-from .paths import Filler, problem
+from .paths import problem
 from .verdict import Request, Verdict
 
 if TYPE_CHECKING:
@@ -23,7 +28,7 @@ try:
 except ImportError:
     raise MissingExtra("httptools", "testing") from None
 
-__all__ = ["Connection", "Door"]
+__all__ = ["Connection", "Door", "Patience"]
 
 _MOST_TARGET: Final = 16_384
 _MOST_HEAD: Final = 65_536
@@ -31,15 +36,40 @@ _MOST_BODY: Final = 64 << 20
 _MOST_PENDING: Final = 128
 _LINGER: Final = 1.0
 _CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
+_NOBODY: Final = (204, 304)
+# Closed with this set, a connection ends with a RST and not with a FIN.
+_NO_FAREWELL: Final = struct.pack("ii", 1, 0)
 _REASONS: Final = {status.value: status.phrase for status in HTTPStatus}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Patience:
+    """Seconds that a client may take, so that one who sends or reads nothing does not hold a connection for ever.
+
+    head: for the head of a request; body: between two parts of a body; message: for one request in all; idle: between
+    two requests; taking: for taking anything of an answer.
+    """
+
+    head: float = 20.0
+    body: float = 60.0
+    message: float = 900.0
+    idle: float = 180.0
+    taking: float = 300.0
+
+    @property
+    def shortest(self) -> float:
+        """The least of them."""
+        return min(self.head, self.body, self.message, self.idle, self.taking)
 
 
 class Door:
     """What all connections of one server share: the core, its clock, the date of the second, who is connected."""
 
-    def __init__(self, core: Core, clock: Callable[[], float]) -> None:
+    def __init__(self, core: Core, clock: Callable[[], float], patience: Patience | None = None) -> None:
         self.core = core
         self.clock = clock
+        self.patience = patience or Patience()
+        self._round: asyncio.TimerHandle | None = None
         self.connections: set[Connection] = set()
         self._emptied: asyncio.Future[None] | None = None
         self._date_of = -1
@@ -50,6 +80,29 @@ class Door:
         if self.connections:
             self._emptied = asyncio.get_running_loop().create_future()
             await self._emptied
+
+    def enter(self, connection: Connection) -> None:
+        """A connection was opened."""
+        self.connections.add(connection)
+        self.core.connected()
+        if self._round is None:
+            self._make_rounds()
+
+    def _make_rounds(self) -> None:
+        """Looks after all connections from time to time: one timer for all of them, none for each request."""
+        loop = asyncio.get_running_loop()
+        now = loop.time()
+        for connection in list(self.connections):
+            connection.look_after(now, self.patience)
+        self._round = (
+            loop.call_later(self.patience.shortest / 4, self._make_rounds) if self.connections else None
+        )
+
+    def close(self) -> None:
+        """Nobody needs to be looked after any more."""
+        if self._round is not None:
+            self._round.cancel()
+            self._round = None
 
     def leave(self, connection: Connection) -> None:
         """A connection is closed."""
@@ -75,7 +128,7 @@ class Door:
 class _Turn:
     """One answer's place in the order of a connection: raw bytes, or a verdict that is due at its time."""
 
-    __slots__ = ("due", "extra", "head_only", "raw", "timer", "verdict")
+    __slots__ = ("chunked", "due", "extra", "head_only", "raw", "timer", "verdict")
 
     def __init__(self, verdict: Verdict | None, extra: str, head_only: bool, raw: bytes = b"") -> None:
         self.verdict = verdict
@@ -83,6 +136,7 @@ class _Turn:
         self.extra = extra
         self.head_only = head_only
         self.raw = raw
+        self.chunked = False
         self.due = True
         self.timer: asyncio.TimerHandle | None = None
 
@@ -102,6 +156,8 @@ class Connection(asyncio.Protocol):
         self._target = b""
         self._in_message = self._in_head = self._begun = False
         self._fed = 0
+        self._hash: Any = None
+        self._heard = self._began = self._stalled = 0.0
         self._closing = self._lingers = self._paused = self._reading_paused = False
         self._filling: Filling | None = None
         self._farewell: asyncio.TimerHandle | None = None
@@ -112,8 +168,8 @@ class Connection(asyncio.Protocol):
         self._transport = cast("asyncio.Transport", transport)
         peer = transport.get_extra_info("peername")
         self._address = str(peer[0]) if peer else ""
-        self._door.connections.add(self)
-        self._core.connected()
+        self._heard = self._loop.time()
+        self._door.enter(self)
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - asyncio's signature
         self._closing = True
@@ -135,6 +191,7 @@ class Connection(asyncio.Protocol):
         if self._closing:
             return
         self._begun = False
+        self._heard = self._loop.time()
         try:
             self._parser.feed_data(data)
         except httptools.HttpParserUpgrade:
@@ -162,6 +219,7 @@ class Connection(asyncio.Protocol):
 
     def pause_writing(self) -> None:
         self._paused = True
+        self._stalled = self._loop.time()
         self._balance()
 
     def resume_writing(self) -> None:
@@ -176,7 +234,9 @@ class Connection(asyncio.Protocol):
         self._headers = {}
         self._target = b""
         self._in_message = self._in_head = self._begun = True
+        self._began = self._heard
         self._fed = 0
+        self._hash = None
 
     def on_url(self, part: bytes) -> None:
         self._target += part
@@ -186,7 +246,10 @@ class Connection(asyncio.Protocol):
     def on_header(self, name: bytes, value: bytes) -> None:
         # Not the trailers: nothing said behind a body changes who asked.
         if self._in_head:
-            self._headers[name.lower()] = value
+            lower = name.lower()
+            if lower == b"host" and lower in self._headers:
+                self._malformed(400, "there are two Host fields")  # RFC 9112 section 3.2
+            self._headers[lower] = value
 
     def on_headers_complete(self) -> None:
         self._in_head = False
@@ -197,6 +260,12 @@ class Connection(asyncio.Protocol):
             elif self._parser.get_http_version() == "1.1":
                 self._turns.append(_Turn(None, "", False, _CONTINUE))
                 self._pump()
+
+    def on_body(self, part: bytes) -> None:
+        # Bodies are not kept: a hash is enough to know the same write when it comes again.
+        if self._hash is None:
+            self._hash = blake2b(digest_size=8)
+        self._hash.update(part)
 
     def on_message_complete(self) -> None:
         self._in_message = False
@@ -214,10 +283,26 @@ class Connection(asyncio.Protocol):
         if b"host" not in headers and parser.get_http_version() == "1.1":
             self._malformed(400, "there is no Host field")
             return
+        if method == "CONNECT":
+            # Any 2xx would promise a tunnel (RFC 9110 section 9.3.6).
+            self._malformed(501, "this is no proxy: CONNECT is not served")
+            return
         verdict = self._core.decide(
-            Request(method, self._target.decode("latin-1"), headers, self._address), now
+            Request(
+                method,
+                self._target.decode("latin-1"),
+                headers,
+                self._address,
+                self._hash.digest() if self._hash is not None else b"",
+            ),
+            now,
         )
         turn = _Turn(verdict, extra, method == "HEAD")
+        if not isinstance(verdict.body, bytes) and verdict.body.chunked:
+            turn.chunked = parser.get_http_version() != "1.0"
+            if not turn.chunked:
+                # HTTP/1.0 knows no chunks: the end of the connection ends the body.
+                turn.extra = extra = "close"
         if extra == "close":
             self._closing = True
         if verdict.delay > 0:
@@ -264,38 +349,58 @@ class Connection(asyncio.Protocol):
         if verdict is None:
             transport.write(turn.raw)
             return True
-        if verdict.fault == "cut":
-            self._core.settle(verdict, now, False)
-            # Told as over before the connection is lost, so that it is not told twice.
-            turn.verdict = None
-            self._closing = True
-            transport.abort()
-            return True
-        head = self._head(verdict, turn, now)
         body = verdict.body
-        if isinstance(body, Filler) and not turn.head_only:
-            transport.write(head + body.before)
-            filling = Filling(self, body)
+        if verdict.fault is not None:
+            if verdict.fault != "truncate" or turn.head_only or not body:
+                self._break_off(turn, now, reset=verdict.fault == "reset")
+                return True
+            body = Half(body)
+        head = self._head(verdict, turn, now)
+        if turn.head_only or verdict.status in _NOBODY:
+            transport.write(head)
+        elif isinstance(body, bytes):
+            transport.write(head + body)
+        else:
+            transport.write(head)
+            filling = Filling(self, body, chunked=turn.chunked)
             if not filling.go_on():
                 self._filling = filling
                 if not self._turns:
                     self._turns.append(turn)
                 return False
-        elif turn.head_only or verdict.status in (204, 304) or isinstance(body, Filler):
-            transport.write(head)
-        else:
-            transport.write(head + body)
+            self._end_body(turn)
         self._finish(turn, now)
         return True
 
+    def _break_off(self, turn: _Turn, now: float, *, reset: bool) -> None:
+        """The connection ends instead of an answer."""
+        verdict, turn.verdict = turn.verdict, None
+        if verdict is not None:
+            # Told as over before the connection is lost, so that it is not told twice.
+            self._core.settle(verdict, now, False)
+        self._closing = True
+        if reset:
+            connected = self._transport.get_extra_info("socket")
+            if connected is not None:
+                connected.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _NO_FAREWELL)
+        self._transport.abort()
+
+    def _end_body(self, turn: _Turn) -> None:
+        if turn.chunked and turn.verdict is not None and turn.verdict.fault is None:
+            self._transport.write(b"0\r\n\r\n")
+
     def _head(self, verdict: Verdict, turn: _Turn, now: float) -> bytes:
         parts = [self._door.start(verdict.status, self._core.origin + now)]
-        if verdict.status not in (204, 304):
+        if turn.chunked:
+            parts.append(f"Content-Type: {verdict.content_type}\r\nTransfer-Encoding: chunked\r\n")
+        elif not isinstance(verdict.body, bytes) and verdict.body.chunked:
+            parts.append(f"Content-Type: {verdict.content_type}\r\n")
+        elif verdict.status not in _NOBODY:
             length = len(verdict.body) if verdict.declared is None else verdict.declared
             parts.append(f"Content-Type: {verdict.content_type}\r\nContent-Length: {length}\r\n")
         for name, value in verdict.headers:
             parts.append(f"{name}: {value}\r\n")
-        if verdict.declared is not None:
+        if verdict.declared is not None or verdict.fault is not None:
             turn.extra = "close"
         if turn.extra:
             parts.append(f"Connection: {turn.extra}\r\n")
@@ -305,7 +410,7 @@ class Connection(asyncio.Protocol):
     def _finish(self, turn: _Turn, now: float) -> None:
         verdict, turn.verdict = turn.verdict, None
         if verdict is not None:
-            self._core.settle(verdict, now, not self._transport.is_closing())
+            self._core.settle(verdict, now, verdict.fault is None and not self._transport.is_closing())
         if turn.extra == "close" or (self._closing and len(self._turns) <= 1):
             self._hang_up()
 
@@ -313,6 +418,7 @@ class Connection(asyncio.Protocol):
         """Goes on with the long body under way; at its end, with the answers that wait behind it."""
         if self._filling is not None and self._filling.go_on():
             self._filling = None
+            self._end_body(self._turns[0])
             self._finish(self._turns[0], self._door.clock())
             self._turns.popleft()
             self._pump()
@@ -346,6 +452,20 @@ class Connection(asyncio.Protocol):
         verdict = Verdict(made.status, made.headers, made.body)
         self._turns.append(_Turn(verdict, "close", False))
         self._pump()
+
+    def look_after(self, now: float, patience: Patience) -> None:
+        """Ends the connection where the client has kept it waiting for too long; `now` on the loop's clock."""
+        if self._paused:
+            if now - self._stalled > patience.taking:
+                self._transport.abort()
+        elif self._in_message and not self._closing and not self._reading_paused:
+            silent, taken = now - self._heard, now - self._began
+            if (taken if self._in_head else silent) > (patience.head if self._in_head else patience.body):
+                self._malformed(408, "the request did not come to its end in time")
+            elif taken > patience.message:
+                self._malformed(408, "the request takes too long")
+        elif not self._turns and self._filling is None and now - self._heard > patience.idle:
+            self._transport.close()
 
     def abort(self) -> None:
         """Closes the connection at once (the server stops)."""

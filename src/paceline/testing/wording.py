@@ -2,20 +2,82 @@
 
 from __future__ import annotations
 
-import math
 from email.utils import formatdate
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
+from .styles import STYLES, State, Words, write
+from .times import up as _up
 from .windows import whole
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from .enforcers import Enforcer
+    from .settings import Settings
 
-__all__ = ["Headers", "quota_headers", "retry_after"]
+__all__ = ["Headers", "Wording", "quota_headers", "retry_after"]
 
 Headers = tuple[tuple[str, str], ...]
+
+_REFUSED: Final = b'{"error":"rate_limited","message":"API rate limit exceeded"}'
+_JSON: Final = "application/json"
+
+
+class Wording:
+    """How one server words its limits, by its settings: a provider's way, or chosen headers and waits.
+
+    `told`, of a refusal, is the wait in seconds that it truly names, None where it names none that is true.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self._style = STYLES[settings.dialect] if settings.dialect is not None else None
+        style = self._style
+        self._headers = settings.headers or ("x" if style is None else None)
+        self._wait = settings.retry_after or ("delta" if style is None else None)
+        self.status: int = settings.refuse_status or (429 if style is None else style.status)
+        self.content_type = _JSON if style is None else style.content_type
+
+    def quotas(self, enforcers: Sequence[Enforcer], now: float, origin: float) -> Headers:
+        """The headers of an answer that is no refusal; `origin` is the epoch of reading 0."""
+        if self._headers is not None:
+            return quota_headers(self._headers, enforcers, now, origin)
+        return self._write(enforcers, None, now, origin).headers if enforcers else ()
+
+    def refusal(
+        self, enforcers: Sequence[Enforcer], wait: float, now: float, origin: float
+    ) -> tuple[Headers, bytes, float | None]:
+        """Headers and body of a refusal that asks for `wait` seconds, and the wait told."""
+        if self._style is None:
+            words, told = retry_after(self._wait or "delta", wait, origin + now)
+            return quota_headers(self._headers or "x", enforcers, now, origin) + words, _REFUSED, told
+        said = self._write(enforcers, wait, now, origin)
+        headers, told = said.headers, said.told.wait
+        if self._headers is not None:
+            own = [name for name, _ in self._style.refusal]
+            headers = quota_headers(self._headers, enforcers, now, origin) + tuple(
+                each for each in headers if each[0] in own
+            )
+        if self._wait is not None:
+            words, told = retry_after(self._wait, wait, origin + now)
+            headers = tuple(each for each in headers if "retry-after" not in each[0].lower()) + words
+        return headers, said.body, told
+
+    def _write(self, enforcers: Sequence[Enforcer], wait: float | None, now: float, origin: float) -> Words:
+        assert self._style is not None
+        states: list[State] = []
+        nearest = 0
+        for enforcer in enforcers:
+            if enforcer.kind == "concurrent":
+                continue
+            quota, period = whole(enforcer.limit)
+            left, reset = enforcer.remaining(now), enforcer.reset_after(now)
+            if wait is not None and not left:
+                # A refusal's reset is when a request would be let in, and not only when something changes.
+                reset = max(reset, wait)
+            if states and left < states[nearest].remaining:
+                nearest = len(states)
+            states.append(State(quota, left, reset, period, enforcer.limit.rate))
+        return write(self._style, states, nearest, wait, origin + now)
 
 
 def quota_headers(style: str, enforcers: Sequence[Enforcer], now: float, epoch: float) -> Headers:
@@ -93,11 +155,6 @@ def retry_after(style: str, wait: float, epoch: float) -> tuple[Headers, float |
     if style == "junk":
         return (("Retry-After", "soon; try -1 or NaN"),), None
     return (), None
-
-
-def _up(seconds: float) -> int:
-    # Readings are sums of floats: what is a whole number but for a microsecond is that number.
-    return math.ceil(round(seconds, 6))
 
 
 def _name(enforcer: Enforcer) -> str:
