@@ -62,13 +62,16 @@ class Patience:
         return min(self.head, self.body, self.message, self.idle, self.taking)
 
 
+PATIENCE: Final = Patience()
+
+
 class Door:
     """What all connections of one server share: the core, its clock, the date of the second, who is connected."""
 
     def __init__(self, core: Core, clock: Callable[[], float], patience: Patience | None = None) -> None:
         self.core = core
         self.clock = clock
-        self.patience = patience or Patience()
+        self.patience = patience or PATIENCE
         self._round: asyncio.TimerHandle | None = None
         self.connections: set[Connection] = set()
         self._emptied: asyncio.Future[None] | None = None
@@ -154,6 +157,7 @@ class Connection(asyncio.Protocol):
         self._turns: deque[_Turn] = deque()
         self._headers: dict[bytes, bytes] = {}
         self._target = b""
+        self._version = ""
         self._in_message = self._in_head = self._begun = False
         self._fed = 0
         self._hash: Any = None
@@ -253,11 +257,14 @@ class Connection(asyncio.Protocol):
 
     def on_headers_complete(self) -> None:
         self._in_head = False
+        self._version = self._parser.get_http_version()
+        if self._version not in ("1.1", "1.0"):
+            self._malformed(505, "only HTTP/1.1 and 1.0 are spoken here")
         expected = self._headers.get(b"expect")
         if expected is not None and not self._closing:
             if expected.lower() != b"100-continue":
                 self._malformed(417, "only 100-continue can be expected")
-            elif self._parser.get_http_version() == "1.1":
+            elif self._version == "1.1":
                 self._turns.append(_Turn(None, "", False, _CONTINUE))
                 self._pump()
 
@@ -278,9 +285,9 @@ class Connection(asyncio.Protocol):
         extra = ""
         if not parser.should_keep_alive():
             extra = "close"
-        elif b"connection" in headers and parser.get_http_version() == "1.0":
+        elif b"connection" in headers and self._version == "1.0":
             extra = "keep-alive"
-        if b"host" not in headers and parser.get_http_version() == "1.1":
+        if b"host" not in headers and self._version == "1.1":
             self._malformed(400, "there is no Host field")
             return
         if method == "CONNECT":
@@ -299,7 +306,7 @@ class Connection(asyncio.Protocol):
         )
         turn = _Turn(verdict, extra, method == "HEAD")
         if not isinstance(verdict.body, bytes) and verdict.body.chunked:
-            turn.chunked = parser.get_http_version() != "1.0"
+            turn.chunked = self._version != "1.0"
             if not turn.chunked:
                 # HTTP/1.0 knows no chunks: the end of the connection ends the body.
                 turn.extra = extra = "close"
