@@ -219,7 +219,7 @@ class _Reader:
         if not right or not least <= value <= most:
             kind = "a whole number" if whole else "a number"
             form = max(1, int(least)) if whole else min(most, 0.5)
-            raise self.wrong(part, f"{key}: {kind} from {least:g} to {most:,g}, not {value!r}, like {key} = {form}")
+            raise self.wrong(part, f"{key}: {kind} from {least:g} to {int(most):,}, not {value!r}, like {key} = {form}")
         return value
 
     def changes(self, given: object, part: str) -> dict[str, Any]:
