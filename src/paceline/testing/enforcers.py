@@ -229,7 +229,8 @@ class TokenBucket:
         self._tokens = self._size
         self._at = -math.inf
 
-    def _fill(self, now: float) -> float:
+    def tokens(self, now: float) -> float:
+        """What is in the bucket at a moment."""
         if now > self._at:
             if self._at != -math.inf:
                 self._tokens = min(self._size, self._tokens + (now - self._at) * self._rate)
@@ -237,16 +238,16 @@ class TokenBucket:
         return self._tokens
 
     def allows(self, now: float) -> bool:
-        return self._fill(now) >= 1 - _CRUMB
+        return self.tokens(now) >= 1 - _CRUMB
 
     def charge(self, now: float) -> None:
-        self._tokens = max(0.0, self._fill(now) - 1)
+        self._tokens = max(0.0, self.tokens(now) - 1)
 
     def remaining(self, now: float) -> int:
-        return int(self._fill(now) + _CRUMB)
+        return int(self.tokens(now) + _CRUMB)
 
     def reset_after(self, now: float) -> float:
-        tokens = self._fill(now)
+        tokens = self.tokens(now)
         # The time to the next whole token: "more", as the IETF drafts mean it, not "full".
         return 0.0 if tokens >= self._size else (math.floor(tokens + _CRUMB) + 1 - tokens) / self._rate
 
