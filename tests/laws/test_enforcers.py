@@ -11,6 +11,7 @@ from fractions import Fraction
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.exact_model import KINDS, compare
 
 from paceline.limits import Limit
 from paceline.testing.enforcers import Concurrency, Enforcer, build
@@ -211,3 +212,10 @@ def test_windows_of_a_calendar_follow_one_another(epoch: float, text: str) -> No
     assert epoch < end <= epoch + limit.period + 3600
     assert window_end(limit, end - 1e-3) == end
     assert window_end(limit, end) > end
+
+
+@pytest.mark.parametrize("charge_refused", [False, True])
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_million_arrivals_get_the_verdicts_of_an_exact_model(kind: str, charge_refused: bool) -> None:
+    """84,000 random arrivals for each of the twelve, in whole numbers; `bench/enforcers.py` sends a million each."""
+    assert compare(kind, charge_refused, 84_000, seed=0) > 5_000
