@@ -6,6 +6,10 @@ from .account import Account
 from .asgi import App
 from .core import Core
 from .judging import Aspect, Bars, ReportCard, judge
+from .proxy import OpenProxy, Proxy, open_proxy
+from .proxy_account import ProxyAccount
+from .proxy_record import Passage
+from .proxy_settings import ProxySettings
 from .scenario import Phase, Scenario, scenarios
 from .server import Listener, Server, listen
 from .settings import Settings
@@ -18,7 +22,12 @@ __all__ = [
     "Bars",
     "Core",
     "Listener",
+    "OpenProxy",
+    "Passage",
     "Phase",
+    "Proxy",
+    "ProxyAccount",
+    "ProxySettings",
     "ReportCard",
     "Request",
     "Scenario",
@@ -27,5 +36,6 @@ __all__ = [
     "Verdict",
     "judge",
     "listen",
+    "open_proxy",
     "scenarios",
 ]
