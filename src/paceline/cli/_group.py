@@ -38,6 +38,9 @@ COMMANDS: Final[dict[str, Entry]] = {
     "serve": Entry(
         "paceline.cli.serve:command", "Run a test server that enforces real limits and judges its clients."
     ),
+    "proxy": Entry(
+        "paceline.cli.proxy:command", "Pass requests on to an API, with faults and limits in between."
+    ),
     "explain": Entry(
         "paceline.cli.explain:command", "Say what a response means: refused or not, and wait until when."
     ),

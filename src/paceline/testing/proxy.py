@@ -86,11 +86,12 @@ async def open_proxy(
     *,
     record: str | Path | None = None,
     watch: Callable[[Passage], None] | None = None,
+    on_failure: Callable[[Passage], None] | None = None,
 ) -> OpenProxy:
     """Opens a proxy on the running loop; port 0 takes a free one.
 
-    record: a file that gets one JSON line a request. watch: called with each `Passage`, on the loop. Raises
-    InputError where it cannot listen, or cannot write the record.
+    record: a file that gets one JSON line a request. watch: called with each `Passage`, on the loop; on_failure: with
+    those alone that the upstream failed. Raises InputError where it cannot listen, or cannot write the record.
     """
     if not 0 <= port <= 65535:
         raise InputError(f"a port is a number from 0 to 65535, not {port}")
@@ -103,7 +104,7 @@ async def open_proxy(
     pool = Pool(settings, clock)
     book = None if record is None else Record(record)
     # A name of its own, so that it knows itself again where it is its own upstream.
-    door = ProxyDoor(core, pool, clock, f"paceline-{secrets.token_hex(4)}", book, watch)
+    door = ProxyDoor(core, pool, clock, f"paceline-{secrets.token_hex(4)}", book, watch, on_failure)
     try:
         server = await asyncio.get_running_loop().create_server(
             lambda: ClientConnection(door), host, port, backlog=1024

@@ -5,16 +5,16 @@ from __future__ import annotations
 import json
 import random
 from collections import OrderedDict
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 from urllib.parse import parse_qsl
 
+from ..signals import read_signal
 from .core import Core
 from .proxy_account import ProxyAccount
 from .proxy_rules import Rules
 from .proxy_settings import FAULTS
 from .verdict import Request
-from .wording import retry_after
 
 if TYPE_CHECKING:
     from .proxy_settings import ProxySettings
@@ -25,7 +25,6 @@ __all__ = ["Answer", "Plan", "ProxyCore", "problem"]
 
 _MOST_LOST: Final = 100_000
 _NOT_IDEMPOTENT: Final = frozenset({"POST", "PATCH"})
-_REFUSED: Final = b'{"error":"rate_limited","message":"refused by the proxy, as it was told to"}'
 _FAILED: Final = b'{"error":"unavailable","message":"failed by the proxy, as it was told to"}'
 
 
@@ -72,6 +71,7 @@ class ProxyCore:
         self.settings = settings
         self.origin = origin
         self.limits = Core(settings.limited, origin=origin)
+        self._refuser = Core(replace(settings.limited, limits=(), enforce=(), refuse_rate=1.0), origin=origin)
         self._rules = Rules({name: settings.faults.get(name, ()) for name in FAULTS}, settings.seed)
         self.record_left_out = 0
         self._zero()
@@ -113,14 +113,14 @@ class ProxyCore:
             self._slow(plan, slow)
             plan.answer = self.strike(plan, now)
             return plan
+        # As a GET, whose body does not matter: writes are this account's to count, by their bodies.
         verdict = self.limits.decide(Request("GET", key, request.headers, request.address), now)
         plan.headers = verdict.headers
         plan.delay += verdict.delay
         if verdict.book is None:
             # The limits' own refusal goes before any fault: the upstream never hears of it.
             plan.fault = None
-            body = verdict.body if isinstance(verdict.body, bytes) else b""
-            plan.answer = Answer(verdict.status, verdict.headers, body, verdict.content_type)
+            plan.answer = _answer_of(verdict)
             return plan
         plan.verdict = verdict
         verdict.name = None
@@ -134,7 +134,7 @@ class ProxyCore:
     def _slow(self, plan: Plan, slow: bool) -> None:
         if slow:
             self.injected["slow"] += 1
-            plan.delay += self.settings.slow_by
+            plan.delay += self.settings.slow_seconds
 
     def strike(self, plan: Plan, now: float) -> Answer | None:
         """The plan's fault comes to pass at `now`; the answer to give for it, None where there is none."""
@@ -144,13 +144,15 @@ class ProxyCore:
         self.injected[fault] += 1
         tally = self.limits.tally
         if fault == "refuse":
-            limited = settings.limited
-            headers, told = retry_after(limited.retry_after, limited.refuse_wait, self.origin + now)
+            # Told by the core that knows how settings word a refusal; what it has seen beside that is nobody's account.
+            told = self._refuser.decide(Request("GET", plan.key), now)
+            answer = _answer_of(told)
+            signal = read_signal(answer.status, list(answer.headers), answer.body, now=self.origin + now)
             tally.injected += 1
             # The wait counts from when the answer is given: where it is given late, that is not now.
             at = now if plan.after else now + plan.delay
-            tally.refuse(at, at, plan.key, told)
-            return Answer(limited.refuse_status, headers, _REFUSED)
+            tally.refuse(at, at, plan.key, signal.retry_after)
+            return answer
         if fault == "fail":
             tally.failed += 1
             return Answer(settings.fail_status, (), _FAILED)
@@ -241,6 +243,11 @@ class ProxyCore:
     def is_write(method: str, headers: object) -> bool:
         """Whether carrying a request out twice does harm: not idempotent, and no key that says it is the same one."""
         return method in _NOT_IDEMPOTENT and b"idempotency-key" not in headers  # type: ignore[operator]
+
+
+def _answer_of(verdict: Verdict) -> Answer:
+    body = verdict.body if isinstance(verdict.body, bytes) else b""
+    return Answer(verdict.status, verdict.headers, body, verdict.content_type)
 
 
 def problem(status: int, message: str) -> Answer:

@@ -81,6 +81,7 @@ class Passing:
         self._upstream_status: int | None = None
         self._struck: str | None = plan.fault if plan.answer is not None else None
         self._error: str | None = None
+        self._failed = False  # by the upstream
         self._sent = self._received = 0
         self._answer_headers: Pairs = []
 
@@ -377,7 +378,7 @@ class Passing:
         """There will be no more from the upstream."""
         self._up = None
         self._waiting = False
-        self._error = error
+        self._error, self._failed = error, True
         if late:
             self._core.upstream_timeouts += 1
         else:
@@ -446,7 +447,7 @@ class Passing:
         status = self._status if self._status is not None and (whole or self._started) else None
         self._core.over(self._plan, now, status or 0, whole and not own)
         door = self._client.door
-        if door.watched:
+        if door.wants(self._failed):
             upstream = door.settings.upstream
             door.report(
                 passage(
@@ -464,7 +465,8 @@ class Passing:
                     received_bytes=self._received,
                     request_headers=self._headers,
                     response_headers=self._answer_headers,
-                )
+                ),
+                self._failed,
             )
 
 

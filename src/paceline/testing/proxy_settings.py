@@ -37,7 +37,7 @@ class ProxyOptions(TypedDict, total=False):
     refuse_status: int
     refuse_wait: float
     fail_status: int
-    slow_by: float
+    slow_seconds: float
     latency: float
     jitter: float
     retry_after: str
@@ -61,7 +61,7 @@ class ProxySettings:
     upstream: where requests go. limited: the limits in front of it and how they are worded, as the test server's.
     faults: rules by fault: refuse (`refuse_status`, with `limited`'s wording and a wait of `refuse_wait` seconds),
         fail (`fail_status`), cut (the connection is closed before an answer), reset (it is reset), truncate (half of
-        the answer's body, then the connection is closed), slow (`slow_by` seconds more).
+        the answer's body, then the connection is closed), slow (`slow_seconds` seconds more).
     when: before (the upstream never hears of a request that a fault befalls) or after (it has acted on it, and its
         answer is lost). Truncation is always after.
     rule_key: what rules count by: all, target (method and target), address, header:NAME or query:NAME.
@@ -79,7 +79,7 @@ class ProxySettings:
     when: str = "before"
     rule_key: str = "all"
     fail_status: int = 503
-    slow_by: float = 1.0
+    slow_seconds: float = 1.0
     latency: float = 0.0
     jitter: float = 0.0
     keep_host: bool = False
@@ -94,7 +94,7 @@ class ProxySettings:
             raise InputError(f"when is before or after (the upstream acted), not {self.when!r}")
         if not 500 <= self.fail_status <= 599:
             raise InputError(f"fail_status is a status from 500 to 599, not {self.fail_status!r}")
-        for name in ("slow_by", "latency", "jitter"):
+        for name in ("slow_seconds", "latency", "jitter"):
             value = getattr(self, name)
             if not (isinstance(value, (int, float)) and math.isfinite(value) and 0 <= value <= _LONGEST):
                 raise InputError(f"{name} is a number of seconds from 0 to {_LONGEST:g}, not {value!r}")

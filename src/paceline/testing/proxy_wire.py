@@ -50,6 +50,7 @@ class ProxyDoor:
         name: str,
         record: Record | None = None,
         watch: Callable[[Passage], None] | None = None,
+        on_failure: Callable[[Passage], None] | None = None,
     ) -> None:
         self.core = core
         self.settings = core.settings
@@ -57,7 +58,8 @@ class ProxyDoor:
         self.clock = clock
         self.record = record
         self.watch = watch
-        self.watched = record is not None or watch is not None
+        self._on_failure = on_failure
+        self._watched = record is not None or watch is not None
         self.via = f"1.1 {name}".encode()
         self.authority = b""
         self.connections: set[ClientConnection] = set()
@@ -85,8 +87,14 @@ class ProxyDoor:
         if self.record is not None:
             self.record.flush()
 
-    def report(self, made: Passage) -> None:
-        """A passage is over."""
+    def wants(self, failed: bool) -> bool:
+        """Whether anybody is to be told of a passage, one that the upstream failed or not."""
+        return self._watched or (failed and self._on_failure is not None)
+
+    def report(self, made: Passage, failed: bool) -> None:
+        """A passage is over; `failed`: by the upstream."""
+        if failed and self._on_failure is not None:
+            self._on_failure(made)
         if self.record is not None:
             self.record.add(made)
             self.core.record_left_out = self.record.left_out
@@ -124,8 +132,7 @@ class ClientConnection(asyncio.Protocol):
         self._fields: dict[bytes, bytes] = {}
         self._trailers: Pairs = []
         self._target = b""
-        self._hosts = 0
-        self._fed = 0
+        self._hosts = self._fed = self._size = 0
         self._in_head = self._begun = False
         self._deaf = False  # nothing more is read from this client
         self._gone = False
@@ -176,10 +183,8 @@ class ClientConnection(asyncio.Protocol):
             self._fed += len(data)
             if self._fed > _MOST_HEAD:
                 self._turn_away(431, "the head of the request is too large")
-        receiving = self._receiving
-        if receiving is not None:
-            receiving.flush_request()
-        elif self._turns:
+        if self._turns:
+            # Of all turns, only the first has begun.
             self._turns[0].flush_request()
         self._balance()
 
@@ -220,7 +225,7 @@ class ClientConnection(asyncio.Protocol):
     def on_message_begin(self) -> None:
         self._headers, self._fields, self._trailers = [], {}, []
         self._target = b""
-        self._hosts = self._fed = 0
+        self._hosts = self._fed = self._size = 0
         self._in_head = self._begun = True
 
     def on_url(self, part: bytes) -> None:
@@ -239,6 +244,9 @@ class ClientConnection(asyncio.Protocol):
             self._hosts += 1
         self._headers.append((name, value))
         self._fields[lower] = value
+        self._size += len(name) + len(value)
+        if self._size > _MOST_HEAD:
+            self._turn_away(431, "the head of the request is too large")
 
     def on_headers_complete(self) -> None:
         self._in_head = False
