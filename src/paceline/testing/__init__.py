@@ -11,6 +11,7 @@ from .proxy_account import ProxyAccount
 from .proxy_record import Passage
 from .proxy_settings import ProxySettings
 from .scenario import Phase, Scenario, scenarios
+from .script import Call, Script, script
 from .server import Listener, Server, listen
 from .settings import Settings
 from .verdict import Request, Verdict
@@ -20,6 +21,7 @@ __all__ = [
     "App",
     "Aspect",
     "Bars",
+    "Call",
     "Core",
     "Listener",
     "OpenProxy",
@@ -31,6 +33,7 @@ __all__ = [
     "ReportCard",
     "Request",
     "Scenario",
+    "Script",
     "Server",
     "Settings",
     "Verdict",
@@ -38,4 +41,5 @@ __all__ = [
     "listen",
     "open_proxy",
     "scenarios",
+    "script",
 ]
