@@ -196,7 +196,7 @@ class Session(requests.Session):
         self.mount("https://", adapter)
         self.mount("http://", adapter)
 
-    def mount(self, prefix: str, adapter: Any) -> None:
+    def mount(self, prefix: str | bytes, adapter: Any) -> None:
         """As of requests; warns where retries of urllib3's take the place of the policy's."""
         super().mount(prefix, adapter)
         if not isinstance(adapter, Adapter):

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import httpx
 import pytest
+import uvicorn
 
 from paceline.testing import App
 
@@ -151,7 +152,6 @@ def test_websockets_are_declined_and_lifespans_acknowledged() -> None:
 
 def test_uvicorn_serves_it() -> None:
     """Behind a real ASGI server: limits, chunks, and a cut that closes the connection."""
-    uvicorn = pytest.importorskip("uvicorn")
     app = App("3/min", "fixed")
 
     async def inside() -> list[Any]:

@@ -6,6 +6,7 @@ import json
 from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import parse_qs, urlsplit
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -135,12 +136,9 @@ def test_no_cut_is_taken_for_the_end(sizes: list[int], way: Paging, data: st.Dat
             continue
         else:
             reply = good._replace(body=json.dumps({**told, "total": sum(sizes[:at]) - 1, "pages": at}).encode())
-        try:
+        with pytest.raises(PageError) as caught:
             walk.turn(*reply, walk.ask.url)
-        except PageError as error:
-            assert error.page == at + 1
-        else:
-            raise AssertionError(f"{fault} was taken for a page")
+        assert caught.value.page == at + 1, fault
         assert walk.place == before
     rest, more = walk_on(walk, book, 1000)
     assert not more
@@ -160,13 +158,12 @@ def test_no_page_is_asked_for_twice(names: list[int], way: str) -> None:
         text = f"/v1?page={name}" if way == "link" else f"c{name}"
         headers = {"Link": f"<{text}>; rel=next"}
         body = json.dumps({"next": text, "n": number}).encode()
-        try:
-            assert walk.turn(200, headers, body, walk.ask.url)
-        except PageError as error:
-            assert error.reason == "a loop of pages"
-            assert name in seen
+        if name in seen:
+            with pytest.raises(PageError) as caught:
+                walk.turn(200, headers, body, walk.ask.url)
+            assert caught.value.reason == "a loop of pages"
             return
-        assert name not in seen
+        assert walk.turn(200, headers, body, walk.ask.url)
         seen.add(name)
 
 
@@ -178,10 +175,13 @@ def test_a_loop_is_found_in_constant_memory(tail: int, loop: int, broken_off: bo
     name = 0
     for number in range(4 * (tail + loop) + 8):
         name = name + 1 if name + 1 < tail + loop else tail
+        reason = None
         try:
             walk.turn(200, {}, json.dumps({"next": f"c{name}", "n": number}).encode(), walk.ask.url)
         except PageError as error:
-            assert error.reason == "a loop of pages"
+            reason = error.reason
+        if reason is not None:
+            assert reason == "a loop of pages"
             return
         if broken_off:
             walk = Walk(paging, HOME, None, walk.place.page, walk.keep())

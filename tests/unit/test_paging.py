@@ -96,7 +96,7 @@ def test_text_and_value_are_the_same(text: str, value: Paging) -> None:
 )
 def test_a_wrong_text_is_told_precisely(text: str, said: str) -> None:
     """The message names what is wrong and shows a right form."""
-    with pytest.raises(InputError, match="write it like|leave one out") as caught:
+    with pytest.raises(InputError, match=r"write it like|leave one out") as caught:
         Paging.parse(text)
     assert said in str(caught.value)
 
@@ -107,7 +107,7 @@ def test_what_is_no_pagination_is_told() -> None:
         read_paging(paceline.cursor)
     with pytest.raises(InputError, match="of the type int"):
         read_paging(7)
-    with pytest.raises(InputError, match="page has no|it has no next"):
+    with pytest.raises(InputError, match=r"page has no|it has no next"):
         Paging(style="page", next="x")
     with pytest.raises(InputError, match="there is no pagination"):
         Paging(style="pages")  # type: ignore[arg-type]
@@ -430,7 +430,7 @@ def test_a_walk_goes_on_where_it_was() -> None:
     assert last.ask.url == f"{HOME}?api_key=s3cret"
     assert turn(last, [1], next_link("?page=2&api_key=s3cret"))
     assert not last.fresh
-    with pytest.raises(PageError, match="page 3 of .*: missing items at the end"):
+    with pytest.raises(PageError, match=r"page 3 of .*: missing items at the end"):
         turn(last, [2])
     assert turn(last, [2], next_link("?page=3&sig=fresher"))
     assert not last.fresh
