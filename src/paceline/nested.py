@@ -245,12 +245,15 @@ def _in_traceback(trace: TracebackType | None) -> Layer | None:
 
 def _loop_in(frame: FrameType) -> Layer | None:
     """The loop of retries that a frame runs, by the variables of the libraries' own loops."""
-    module = str(frame.f_globals.get("__name__", "")).partition(".")[0]
+    name = str(frame.f_globals.get("__name__", ""))
+    module = name.partition(".")[0]
     if module == "tenacity":
         return _of_tenacity(frame.f_locals.get("self"))
     if module == "backoff" and "max_tries_value" in frame.f_locals:
-        most = frame.f_locals["max_tries_value"]
-        return Layer("backoff", _whole(most) or None, "remove the decorator around the call; its place is paceline.Retry")
+        return _of_backoff(frame.f_locals["max_tries_value"])
+    if name == "paceline.compat.backoff" and (steps := frame.f_locals.get("steps")) is not None:
+        loop = getattr(steps, "gi_frame", None)
+        return None if loop is None else _of_backoff(loop.f_locals.get("max_tries"))
     if module == "httpx_retries" and (retries := frame.f_locals.get("retry")) is not None:
         return Layer("httpx-retries", _whole(_attribute(retries, "total")) + 1, "take RetryTransport away")
     if module in _PLUMBING and module != "stamina":
@@ -261,6 +264,10 @@ def _loop_in(frame: FrameType) -> Layer | None:
         if isinstance(attempt, AttemptManager) and attempt.retry_state.outcome is None:
             return _of_tenacity(attempt.retry_state.retry_object)
     return None
+
+
+def _of_backoff(most: Any) -> Layer:
+    return Layer("backoff", _whole(most) or None, "remove the decorator around the call; its place is paceline.Retry")
 
 
 def _of_tenacity(retrying: Any) -> Layer | None:

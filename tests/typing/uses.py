@@ -7,7 +7,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, assert_type
 
-from tenacity import stop_after_attempt, stop_after_delay, wait_exponential_jitter
+from tenacity import (
+    retry as tenacity_retry,
+)
+from tenacity import (
+    retry_if_exception_type,
+    stop_after_attempt,
+    stop_after_delay,
+    wait_exponential_jitter,
+    wait_fixed,
+)
 
 from paceline import (
     AsyncLimiter,
@@ -25,9 +34,16 @@ from paceline import (
     fetch,
     read_signal,
 )
+from paceline.compat import backoff as compat_backoff
+from paceline.compat.aiolimiter import AsyncLimiter as CompatAsyncLimiter
+from paceline.compat.ratelimit import RateLimitException, limits, sleep_and_retry
+from paceline.compat.requests_ratelimiter import LimiterSession
+from paceline.tenacity import RetryIfRefused, before_sleep_event, retry_if_refused, wait_for_server
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
+
+    from paceline.events import Event
 
 limit = Limit.parse("100/2s")
 assert_type(limit, Limit)
@@ -96,3 +112,58 @@ fetch(urls, policy, concurrency="8")  # type: ignore[arg-type]
 async def records() -> None:
     async for one in afetch([{"url": url} for url in urls], policy):
         assert_type(one.item, dict[str, str])
+
+
+@tenacity_retry(
+    wait=wait_for_server(wait_exponential_jitter(initial=1, max=60), max_wait=900) + wait_fixed(1),
+    retry=retry_if_refused | retry_if_exception_type(OSError),
+    stop=stop_after_attempt(6),
+    before_sleep=before_sleep_event,
+)
+def decorated(number: int) -> str:
+    return str(number)
+
+
+@tenacity_retry(wait=wait_for_server(), retry=retry_if_refused, before_sleep=before_sleep_event())
+async def decorated_task(number: int) -> str:
+    return str(number)
+
+
+def take_event(event: Event) -> None: ...
+
+
+assert_type(decorated(1), str)
+decorated("1")  # type: ignore[arg-type]
+assert_type(retry_if_refused(statuses={503}), RetryIfRefused)
+Retry(wait=wait_for_server(wait_fixed(2)))
+tenacity_retry(before_sleep=before_sleep_event(take_event), retry=retry_if_refused(unknown_method="GET"))
+wait_for_server(2)  # type: ignore[arg-type]
+retry_if_refused(status={503})  # type: ignore[call-overload]
+
+
+@sleep_and_retry
+@limits(calls=15, period=900)
+def limited(number: int) -> str:
+    return str(number)
+
+
+assert_type(limited(1), str)
+limited("1")  # type: ignore[arg-type]
+assert_type(RateLimitException("too many calls", 0.5).period_remaining, float)
+
+
+async def compat() -> None:
+    bucket = CompatAsyncLimiter(100, 1)
+    async with bucket:
+        await bucket.acquire(2.5)
+    assert_type(bucket.has_capacity(), bool)
+    assert_type(await decorated_task(1), str)
+
+
+@compat_backoff.on_exception(compat_backoff.expo, (ValueError, OSError), max_tries=5, on_giveup=print)
+def backed_off(number: int) -> str:
+    return str(number)
+
+
+assert_type(backed_off(1), str)
+assert_type(LimiterSession(per_second=5).get("https://api.example.com/").status_code, int)
