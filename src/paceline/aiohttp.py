@@ -164,6 +164,8 @@ class _Middleware:
             nonlocal held
             permit, attempt, left = effect
             request._paceline_permit = permit  # type: ignore[attr-defined]
+            if attempt > 1:
+                lane.look_above()
             if attempt > 1 and body:
                 # What still writes the last attempt's body must have stopped before the body is rewound.
                 await request.close()

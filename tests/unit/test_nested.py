@@ -26,6 +26,7 @@ from tenacity import (
 from urllib3.util import Retry as UrllibRetry
 
 import paceline
+import paceline.aiohttp
 import paceline.httpx
 import paceline.requests
 from paceline import nested
@@ -311,6 +312,12 @@ def test_loops_above_an_async_client_of_paceline(server: Server) -> None:
             await wrapped(f"{server.url}/status/503?n=1&f=2")
             ours = compat_backoff.on_exception(compat_backoff.constant, httpx.HTTPError, max_tries=2)(get)
             await ours(f"{server.url}/status/503?n=1&f=4")
+        async with paceline.aiohttp.session(quick()) as session:
+            for path in ("/items/1", "/status/503?n=1&f=5"):
+                async for attempt in AsyncRetrying(stop=stop_after_attempt(3)):
+                    with attempt:
+                        async with session.get(server.url + path) as response:
+                            assert response.status == 200
         above = httpx_retries.RetryTransport(paceline.httpx.AsyncTransport(quick()), httpx_retries.Retry(total=8))
         async with httpx.AsyncClient(transport=above) as client:
             await client.get(f"{server.url}/status/503?n=1&f=3")
@@ -321,9 +328,9 @@ def test_loops_above_an_async_client_of_paceline(server: Server) -> None:
     told = [str(each.message) for each in caught if each.category is NestedRetryWarning]
     assert [text.partition(" tries")[0] for text in told] == [
         "nested retries: tenacity", "nested retries: backoff", "nested retries: backoff",
-        "nested retries: httpx-retries",
+        "nested retries: tenacity", "nested retries: httpx-retries",
     ]  # fmt: skip
-    for text, attempts in zip(told, (5, 7, 2, 9), strict=True):
+    for text, attempts in zip(told, (5, 7, 2, 3, 9), strict=True):
         assert f"{attempts} x 4" in text
 
 
