@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from .ledger import LimitState, ScopeState
     from .limiter import AsyncLimiter, Limiter, Permit
     from .limits import Limit
+    from .nested import NestedRetryWarning
     from .paging import Paging, apages, cursor, link, offset, page, pages
     from .policy import Policy
     from .retry import Retry
@@ -42,6 +43,7 @@ _HOMES: Final = {
     "LimitState": "ledger",
     "LimitSyntaxError": "errors",
     "Limiter": "limiter",
+    "NestedRetryWarning": "nested",
     "PacelineError": "errors",
     "PageError": "errors",
     "Paging": "paging",
@@ -74,6 +76,7 @@ __all__ = [
     "LimitState",
     "LimitSyntaxError",
     "Limiter",
+    "NestedRetryWarning",
     "PacelineError",
     "PageError",
     "Paging",

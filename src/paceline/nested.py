@@ -44,7 +44,7 @@ _warned: set[tuple[str, int, str]] = set()
 class NestedRetryWarning(UserWarning):
     """Two loops of retries stand inside each other, so that their attempts multiply.
 
-    Silence it with `warnings.filterwarnings("ignore", category=NestedRetryWarning)`.
+    Silence it with `warnings.filterwarnings("ignore", category=paceline.NestedRetryWarning)`.
     """
 
 

@@ -24,7 +24,7 @@ from paceline._strategies import text_of
 from paceline.errors import InputError, RetryLater
 from paceline.events import Retrying
 from paceline.masking import mask_text, mask_url
-from paceline.nested import NestedRetryWarning, attempts_of, warn_below
+from paceline.nested import attempts_of, warn_below
 from paceline.policy import Policy
 from paceline.retry import Retry
 from paceline.signals import DIALECTS
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 
     WaitStrategy: TypeAlias = "Callable[[RetryCallState], float]"
 
-__all__ = ["NestedRetryWarning", "RetryIfRefused", "before_sleep_event", "retry_if_refused", "wait_for_server"]
+__all__ = ["RetryIfRefused", "before_sleep_event", "retry_if_refused", "wait_for_server"]
 
 _FLOOR: Final = Retry().zero_wait_floor
 _LONGEST_FLOOR: Final = 60.0

@@ -62,6 +62,18 @@ def test_every_command_has_its_file_and_its_line() -> None:
         assert isinstance(getattr(import_module(module), attribute), click.Command)
 
 
+def test_every_replacement_has_its_page_and_runs_beside_what_it_replaces() -> None:
+    """Each module of `compat` has a how-to, a test that imports the real library, and that in the extra `dev`."""
+    dev = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]["optional-dependencies"]["dev"]
+    packages = {re.split(r"[<>=\[; ]", each)[0] for each in dev}
+    for name in stems("compat"):
+        package = name.replace("_", "-")
+        assert (ROOT / "docs" / "howto" / f"coming-from-{package}.md").exists()
+        assert package in packages
+        [test] = (ROOT / "tests").rglob(f"test_compat_{name}.py")
+        assert re.search(rf"^import {name} as theirs$", test.read_text("utf-8"), re.MULTILINE), name
+
+
 def test_a_module_opens_with_one_sentence() -> None:
     """Each module that holds anything begins with a docstring whose first paragraph ends as a sentence does."""
     wrong = []
