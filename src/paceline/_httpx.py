@@ -168,7 +168,8 @@ class Core(_Core):
     def _discard(self, answer: Answer) -> None:
         response = answer.response
         try:
-            if small_body(response.headers.get("content-length")):
+            # One that was read has given its connection back: what is read there now is somebody else's.
+            if not response.is_closed and small_body(response.headers.get("content-length")):
                 for _ in response.stream:
                     pass
         except (self.library.HTTPError, self.library.StreamError):
@@ -263,7 +264,8 @@ class AsyncCore(_Core):
     async def _discard(self, answer: Answer) -> None:
         response = answer.response
         try:
-            if small_body(response.headers.get("content-length")):
+            # One that was read has given its connection back: what is read there now is somebody else's.
+            if not response.is_closed and small_body(response.headers.get("content-length")):
                 async for _ in response.stream:
                     pass
         except (self.library.HTTPError, self.library.StreamError):
