@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from functools import partial
 from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
 
 from ._calls import NONE, Options
 from .effects import Call
 from .exchange import Rules
 from .nested import attempts_of, warn_above
-from .signals import read_signal
 from .telemetry.fan import wanted
 
 if TYPE_CHECKING:
@@ -95,7 +93,7 @@ class Lanes(Generic[AnyLane]):
             policy = self.policy
             rules = Rules(
                 retry=policy.retry,
-                read=partial(read_signal, dialect=policy.dialect),
+                read=policy.reader(),
                 scope=scope,
                 events=wanted(policy.events),
                 refreshable=policy.refresh is not None,

@@ -126,7 +126,7 @@ class Policy:
         parted = spoken is not None and spoken.scope is not None
         if self.buckets and not parted:
             raise InputError("buckets need a dialect that tells them apart, like dialect='github'")
-        self.parted = parted and (self.scope is None or bool(self.buckets))
+        self.scope_by_url = parted and (self.scope is None or bool(self.buckets))
         self.hosts = {_host_name(host): read_limits(limits) for host, limits in self.hosts.items()}
         if self.scope is not None and self.hosts:
             raise InputError("one scope for all has no limits for single hosts: give scope, or limits like HOST=LIMIT, not both")
@@ -146,7 +146,7 @@ class Policy:
 
         Raises InputError for a URL whose host or port cannot be read.
         """
-        bucket = self.bucket_of(method, url) if self.parted else None
+        bucket = self.bucket_of(method, url) if self.scope_by_url else None
         tail = "" if bucket is None else f"/{bucket}"
         if self.scope is not None:
             return self.scope + tail
@@ -164,7 +164,7 @@ class Policy:
 
     def bucket_of(self, method: str, url: str) -> str | None:
         """The bucket of the dialect that a request counts in; None where all share one."""
-        if not self.parted:
+        if not self.scope_by_url:
             return None
         bucket = DIALECTS[self.dialect or ""].scope_key(method, url)
         if bucket is None or len(bucket) <= _LONGEST_BUCKET:
@@ -234,7 +234,7 @@ class Policy:
     def limits_of(self, scope: str) -> tuple[Limit, ...]:
         """The limits in force for a scope: its bucket's own ones, or its host's, or the policy's."""
         address = scope.partition("#")[0]
-        if self.parted:
+        if self.scope_by_url:
             named = scope.rpartition("#")[0] or scope
             name = self.scope
             address, bucket = (

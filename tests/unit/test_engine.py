@@ -383,3 +383,72 @@ def test_a_slow_scope_ahead_does_not_hold_up_another_behind_it() -> None:
     run_virtual(main)
     assert sorted(order) == list(range(1, 3011))
     assert max(order.index(number) for number in range(3001, 3011)) < 100
+
+
+def run_policy(items: list[Request | BadInput], sender: ScriptedSender, **told: Any) -> tuple[list[Result], Engine, float]:
+    """Runs an engine with a policy of its own to its end on a virtual loop."""
+
+    async def main(clock: Any) -> tuple[list[Result], Engine, float]:
+        results: list[Result] = []
+        engine = Engine(policy=Policy(clock=clock, **told), sender=sender, finish=results.append)
+        began = asyncio.get_running_loop().time()
+        await engine.run(items)
+        return results, engine, asyncio.get_running_loop().time() - began
+
+    return run_virtual(main)
+
+
+def test_buckets_of_one_host_wait_apart() -> None:
+    """A full bucket delays no other of the same host, and each keeps its own limit."""
+    github = "https://api.github.com"
+    items: list[Request | BadInput] = [
+        request(n, f"{github}/search/issues?q={n}" if n % 2 else f"{github}/items/{n}") for n in range(1, 41)
+    ]
+    sender = ScriptedSender()
+    results, engine, took = run_policy(items, sender, limits=["100/s"], dialect="github", buckets={"search": ["10/s fixed"]})
+    assert len(results) == 40
+    assert set(engine.lanes) == {"api.github.com:443/search", "api.github.com:443/core"}
+    core = [at for at, line, _ in sender.sent if "/items/" in line]
+    search = [at for at, line, _ in sender.sent if "/search/" in line]
+    assert max(core) - min(core) < 0.3
+    assert max(search) - min(search) > 0.5
+    assert took < 3
+
+
+def test_a_policy_s_headers_go_to_its_hosts_alone() -> None:
+    """Each request to them carries the header, none to another host does, not even by a redirect; a request's own one stays."""
+
+    def answer(url: str, _: int) -> tuple[int, Mapping[str, str]]:
+        return (302, {"Location": "https://other.example/moved"}) if url.endswith("/moves") else (200, {})
+
+    sender = ScriptedSender(answer=answer)
+    items: list[Request | BadInput] = [
+        request(1, "https://api.example.com/a"),
+        request(2, "https://api.example.com/moves"),
+        request(3, "https://other.example/a"),
+        request(4, "https://api.example.com/own", **{"x-api-key": "mine"}),
+        request(5, "http://api.example.com/clear"),
+    ]
+    run_policy(items, sender, headers={"X-Api-Key": "k"}, send_to=["api.example.com"])
+    sent = {line: {name.lower(): value for name, value in headers.items()}.get("x-api-key") for _, line, headers in sender.sent}
+    assert sent == {
+        "GET https://api.example.com/a": "k",
+        "GET https://api.example.com/moves": "k",
+        "GET https://other.example/moved": None,
+        "GET https://other.example/a": None,
+        "GET https://api.example.com/own": "mine",
+        "GET http://api.example.com/clear": None,
+    }
+
+
+def test_costs_are_reserved_and_settled() -> None:
+    """What an input does not name is reckoned; what the answer says less is given back, so that more go in a period."""
+    items: list[Request | BadInput] = [request(n) for n in range(1, 61)]
+    told: dict[str, Any] = {"limits": ["1000 tokens/10s sliding"], "cost_of": lambda _method, _url, _body: {"tokens": 100}}
+    _, _, reserved = run_policy(items, ScriptedSender(), **told)
+    _, _, settled = run_policy(items, ScriptedSender(), **told, settle_of=lambda _reserved, _status, _body: {"tokens": 10})
+    assert reserved > 50 - 1
+    assert settled < 15
+    named: list[Request | BadInput] = [request(n, cost=5.0) for n in range(1, 61)]
+    _, _, own = run_policy(named, ScriptedSender(), **told)
+    assert own < 5

@@ -107,3 +107,58 @@ def test_a_host_beyond_ascii_has_the_limits_it_was_given() -> None:
     assert [str(limit) for limit in policy.limits_of(scope)] == ["2/s"]
     with pytest.raises(InputError, match="is no host name"):
         Policy(hosts={"\u2488.example": "2/s"})
+
+
+def test_buckets_of_a_dialect_are_scopes_of_their_own() -> None:
+    """Host, port, bucket and credential make the scope; each bucket has its own limits, the rest the policy's."""
+    policy = Policy(limits="5/s", dialect="github", buckets={"search": "30/min", "code*": ["10/min"]})
+    told = {
+        url: (scope := policy.scope_of(f"https://api.github.com{url}", "Bearer t"), str(policy.limits_of(scope)[0]))
+        for url in ("/user", "/search/issues?q=a", "/search/code?q=a")
+    }
+    names = {url: scope.partition("#")[0].removeprefix("api.github.com:443") for url, (scope, _) in told.items()}
+    assert names == {"/user": "/core", "/search/issues?q=a": "/search", "/search/code?q=a": "/code_search"}
+    assert [limit for _, limit in told.values()] == ["5/s", "30/min", "10/min"]
+    assert all("#" in scope for scope, _ in told.values())
+    # Without a credential, too, and for a bucket that another character than a word's stands in.
+    azure = Policy(limits="1/s", dialect="azure", buckets={"* reads": "25/s"})
+    scope = azure.scope_of("https://management.azure.com/subscriptions/AB-1/resourceGroups")
+    assert (scope, str(azure.limits_of(scope)[0])) == ("management.azure.com:443/ab-1 reads", "25/s")
+    assert str(azure.limits_of(azure.scope_of("https://management.azure.com/subscriptions/AB-1/x", method="PUT"))[0]) == "1/s"
+    assert azure.scope_of("https://management.azure.com/tenants") == "management.azure.com:443"
+
+
+def test_one_scope_for_all_has_buckets_only_where_they_are_named() -> None:
+    """A scope's name stands for all requests; buckets that are given part it all the same."""
+    assert Policy(scope="crm/eu", dialect="github").scope_of("https://api.github.com/search/code") == "crm/eu"
+    policy = Policy(scope="crm/eu", dialect="github", limits="9/s", buckets={"search": "1/s"})
+    scope = policy.scope_of("https://api.github.com/search/issues")
+    assert (scope, str(policy.limits_of(scope)[0])) == ("crm/eu/search", "1/s")
+    assert str(policy.limits_of(policy.scope_of("https://api.github.com/user"))[0]) == "9/s"
+
+
+def test_hosts_limits_hold_beside_buckets() -> None:
+    """A host's own limits hold in all its buckets that have none."""
+    policy = Policy(limits="9/s", hosts={"ghe.example": "2/s"}, dialect="github", buckets={"search": "1/s"})
+    shown = [str(policy.limits_of(policy.scope_of(f"https://{url}"))[0]) for url in ("ghe.example/a", "ghe.example/search/x", "other.example/a")]
+    assert shown == ["2/s", "1/s", "9/s"]
+
+
+def test_a_bucket_s_name_is_bounded() -> None:
+    """A path of any length makes a short name, and another path another one."""
+    policy = Policy(dialect="x")
+    one, two = (policy.scope_of(f"https://api.x.com/2/{'a' * 5000}/{tail}") for tail in "pq")
+    assert one != two
+    assert len(one) < 300
+
+
+def test_a_documented_wait_stands_for_one_that_is_not_named() -> None:
+    """A refusal that names no wait gets the provider's documented one, with a note; all else stays as it was read."""
+    read = Policy(dialect="airtable").reader()
+    signal = read(429, {}, now=0.0)
+    assert (signal.retry_after, signal.notes[-1]) == (30.0, "Airtable documents 30 s for refusals that name no wait")
+    assert read(429, {"Retry-After": "7"}, now=0.0).retry_after == 7
+    assert read(200, {}, now=0.0).retry_after is None
+    assert read(429, {}, b'{"errors": [{"error": "PUBLIC_API_BILLING_LIMIT_EXCEEDED"}]}', now=0.0).retry_after is None
+    assert Policy().reader()(429, {}, now=0.0).retry_after is None
+    assert Policy(dialect="gitlab").reader()(429, {}, now=0.0).dialect == "gitlab"

@@ -44,6 +44,7 @@ COMMANDS: Final[dict[str, Entry]] = {
     "explain": Entry(
         "paceline.cli.explain:command", "Say what a response means: refused or not, and wait until when."
     ),
+    "policies": Entry("paceline.cli.policies:command", "List the providers' presets, their limits and where these are from."),
 }
 
 _EPILOG: Final = """

@@ -103,7 +103,13 @@ def _read_config(context: click.Context, _parameter: click.Parameter, path: str 
     help='A limit of the API, like 100/2s, "8 concurrent" or api.example.com=10/s; several hold together. '
     "Without any: as fast as --concurrency allows, learning from headers and refusals.",
 )
-@click.option("--policy", "preset", metavar="NAME", help="A provider's preset.")
+@click.option(
+    "--policy",
+    "preset",
+    metavar="NAME[:TIER][@SITE]",
+    help="A provider's preset, see `paceline policies`: its limits by bucket, its own header for the token of --bearer-env, "
+    "which then goes to its hosts alone. --limit replaces its limits, but for those of single buckets.",
+)
 @click.option("--concurrency", type=click.IntRange(1, 10_000), default=32, show_default=True, help="Most requests in flight.")
 @click.option("--timeout", type=_Seconds(0.001), default=30.0, show_default=True, help="Seconds for one attempt.")
 @click.option("--attempts", type=click.IntRange(1), default=6, show_default=True, help="Failures before an input is given up; refusals do not count.")
@@ -141,12 +147,19 @@ def _run(options: dict[str, Any]) -> Ended:
     from ..jobs.batch import Batch
     from ..paging import read_paging
 
+    preset = options["preset"]
+    token = None
+    if preset is not None and options["bearer_env"] is not None:
+        # The preset knows the provider's header and hosts; without one a token goes wherever SOURCE leads.
+        token = _from_environment(options["bearer_env"], "--bearer-env")
+        _check_bearer(options)
+        options = {**options, "bearer_env": None}
     headers, bearer = _headers(options), None
     if options["bearer_command"] is not None:
         from ._bearer import bearer_of
 
         bearer = bearer_of(options["bearer_command"])
-    policy = _policy(options)
+    policy = _policy(options, token, headers)
     paging = read_paging(options["paginate"])
     asked = {"client": options["client"], "redirects": str(not options["no_redirects"])}
     batch = Batch(
@@ -173,15 +186,13 @@ def _run(options: dict[str, Any]) -> Ended:
     return batch.run()
 
 
-def _policy(options: dict[str, Any]) -> Policy:
+def _policy(options: dict[str, Any], token: str | None, headers: Mapping[str, str]) -> Policy:
     from tenacity import stop_after_attempt
 
     from ..limits import Limit
     from ..policy import Policy
     from ..retry import Retry
 
-    if options["preset"]:
-        raise InputError(f"there is no preset {options['preset']!r} in this version: write the limits, like --limit 100/2s")
     everywhere: list[Limit] = []
     hosts: dict[str, list[Limit]] = {}
     for text in options["limits"]:
@@ -192,7 +203,12 @@ def _policy(options: dict[str, Any]) -> Policy:
             hosts.setdefault(host.strip().lower(), []).append(Limit.parse(rest))
         else:
             everywhere.append(Limit.parse(text))
-    retry = Retry(stop=stop_after_attempt(options["attempts"]), max_wait=options["max_wait"])
+    patience: dict[str, Any] = {"stop": stop_after_attempt(options["attempts"]), "max_wait": options["max_wait"]}
+    if options["preset"] is not None:
+        from ._presets import preset_of
+
+        return preset_of(options, token, headers, everywhere, hosts, patience)
+    retry = Retry(**patience)
     return Policy(limits=everywhere, hosts=hosts, retry=retry, scope=options["scope"], store=options["store"])
 
 
@@ -228,10 +244,14 @@ def _headers(options: dict[str, Any]) -> Mapping[str, str]:
             raise InputError(f"--header-env {text!r} has no ':'; write it like X-Tenant:TENANT_ID")
         add(name, _from_environment(variable.strip(), "--header-env"), "--header-env")
     if options["bearer_env"] is not None:
-        if options["bearer_command"] is not None:
-            raise InputError("--bearer-env and --bearer-command exclude each other; use one of them")
+        _check_bearer(options)
         add("Authorization", "Bearer " + _from_environment(options["bearer_env"], "--bearer-env"), "--bearer-env")
     return headers
+
+
+def _check_bearer(options: dict[str, Any]) -> None:
+    if options["bearer_command"] is not None:
+        raise InputError("--bearer-env and --bearer-command exclude each other; use one of them")
 
 
 def _from_environment(variable: str, option: str) -> str:

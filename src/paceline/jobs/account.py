@@ -59,6 +59,7 @@ class Account:
     """Counts a run as it goes; it is itself a sink of events, and its memory does not grow with the run.
 
     started: epoch seconds. limits: those told, for every scope. hosts: other limits for single hosts.
+    told: gives the limits of a scope, where there is more to it (buckets).
     total: how many inputs there are, where that is known. before: how many of them an earlier run had done;
     then no unspent quota is assumed at the start.
 
@@ -85,12 +86,14 @@ class Account:
         hosts: Mapping[str, Iterable[Limit]] | None = None,
         total: int | None = None,
         before: int = 0,
+        told: Callable[[str], tuple[Limit, ...]] | None = None,
     ) -> None:
         self.started = started
         self.limits = tuple(limits)
         self.hosts = {host: tuple(each) for host, each in (hosts or {}).items()}
         self.total = total
         self.before = before
+        self._told = told
         self.end: float | None = None
         self.how: How | None = None
         self.until: float | None = None
@@ -215,6 +218,8 @@ class Account:
 
     def limits_of(self, scope: str) -> tuple[Limit, ...]:
         """The limits told for a scope: its host's own, or those for all."""
+        if self._told is not None:
+            return self._told(scope)
         address = scope.partition("#")[0]
         return self.hosts.get(address) or self.hosts.get(address.rpartition(":")[0]) or self.limits
 

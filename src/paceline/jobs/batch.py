@@ -119,6 +119,7 @@ class Batch:
                     hosts=self.policy.hosts,  # type: ignore[arg-type]
                     total=source.count,
                     before=len(output.done),
+                    told=self.policy.limits_of if self.policy.scope_by_url else None,
                 )
                 self.policy.events = all_of(self.account, *self.sinks)
                 status = run_loop(self._main(source, output))

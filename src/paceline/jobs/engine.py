@@ -653,7 +653,7 @@ class Engine:
         # The common case: an input that adds no header carries the job's own mapping.
         credential = self.credential if headers is self.headers else credential_of(headers)
         policy = self.policy
-        bucket = policy.bucket_of(method, url) if policy.parted else None
+        bucket = policy.bucket_of(method, url) if policy.scope_by_url else None
         key = (url[: url.find("/", 8)], credential, bucket)
         lane = self._lanes_by_origin.get(key)
         if lane is None:

@@ -13,7 +13,7 @@ airtable = Preset(
     tiers={
         "default": Tier(["5/s"]),
     },
-    sources=(Source("https://airtable.com/developers/web/api/rate-limits", "2026-11-24", verified=False),),
+    sources=(Source("https://airtable.com/developers/web/api/rate-limits", None),),
     shares="the base; above it 50 requests a second for all that a token does, which is not kept here",
     refused="the base is closed for 30 s",
     hosts=("api.airtable.com",),

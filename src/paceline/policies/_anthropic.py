@@ -17,7 +17,7 @@ anthropic = Preset(
         "scale": Tier(["4000/min", "4000000 input-tokens/min", "800000 output-tokens/min"]),
         "learn": Tier([]),
     },
-    sources=(Source("https://platform.claude.com/docs/en/api/rate-limits", "2026-11-24", verified=False),),
+    sources=(Source("https://platform.claude.com/docs/en/api/rate-limits", "2026-11-24", figures=False),),
     shares="organisation and family of models",
     refused="not stated",
     credential="x-api-key: {token}",

@@ -19,7 +19,7 @@ crossref = Preset(
         Source(
             "https://www.crossref.org/documentation/retrieve-metadata/rest-api/access-and-authentication/",
             "2026-11-24",
-            verified=False,
+            figures=False,
         ),
     ),
     shares="the address, or the contact, or the Plus token",

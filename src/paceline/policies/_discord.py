@@ -13,7 +13,7 @@ discord = Preset(
     tiers={
         "bot": Tier(["50/s"]),
     },
-    sources=(Source("https://discord.com/developers/docs/topics/rate-limits", "2026-11-24", verified=False),),
+    sources=(Source("https://discord.com/developers/docs/topics/rate-limits", None),),
     shares="the bot; below it, the route with its channel, guild or webhook",
     refused="10,000 invalid answers (401, 403, 429) in ten minutes close Cloudflare to the address",
     credential="Authorization: Bot {token}",

@@ -36,10 +36,9 @@ github = Preset(
         ),
         Source(
             "https://docs.github.com/en/graphql/overview/rate-limits-and-query-limits-for-the-graphql-api",
-            "2026-11-24",
-            verified=False,
+            None,
         ),
-        Source("https://docs.github.com/en/rest/search/search", "2026-11-24", verified=False),
+        Source("https://docs.github.com/en/rest/search/search", None),
     ),
     shares="the user of the token (one for all its tokens); without a token the address",
     refused="not stated; going on while refused may get an integration banned",

@@ -14,7 +14,7 @@ gitlab = Preset(
         "authenticated": Tier(["2000/min"]),
         "anonymous": Tier(["500/min"]),
     },
-    sources=(Source("https://docs.gitlab.com/user/gitlab_com/rate_limits/", "2026-11-24", verified=False),),
+    sources=(Source("https://docs.gitlab.com/user/gitlab_com/rate_limits/", "2026-11-24", figures=False),),
     shares="the user of the token; without a token the address",
     refused="not stated",
     credential="PRIVATE-TOKEN: {token}",

@@ -18,12 +18,10 @@ google = Preset(
         "learn": Tier([]),
     },
     sources=(
-        Source("https://developers.google.com/workspace/sheets/api/limits", "2026-11-24", verified=False),
-        Source(
-            "https://developers.google.com/workspace/drive/api/guides/limits", "2026-11-24", verified=False
-        ),
-        Source("https://developers.google.com/youtube/v3/determine_quota_cost", "2026-11-24", verified=False),
-        Source("https://ai.google.dev/gemini-api/docs/rate-limits", "2026-11-24", verified=False),
+        Source("https://developers.google.com/workspace/sheets/api/limits", None),
+        Source("https://developers.google.com/workspace/drive/api/guides/limits", None),
+        Source("https://developers.google.com/youtube/v3/determine_quota_cost", None),
+        Source("https://ai.google.dev/gemini-api/docs/rate-limits", None),
     ),
     shares="the project, and each user of it",
     refused="counted, so wait before going on",

@@ -19,7 +19,9 @@ hubspot = Preset(
     },
     sources=(
         Source(
-            "https://developers.hubspot.com/docs/developer-tooling/platform/usage-guidelines", "2026-11-24"
+            "https://developers.hubspot.com/docs/developer-tooling/platform/usage-guidelines",
+            "2026-11-24",
+            figures=False,
         ),
         Source("https://developers.hubspot.com/changelog/increasing-our-api-limits", "2026-11-24"),
         Source(

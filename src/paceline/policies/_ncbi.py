@@ -14,7 +14,7 @@ ncbi = Preset(
         "default": Tier(["3/s"]),
         "api-key": Tier(["10/s"]),
     },
-    sources=(Source("https://www.ncbi.nlm.nih.gov/books/NBK25497/", "2026-11-24", verified=False),),
+    sources=(Source("https://www.ncbi.nlm.nih.gov/books/NBK25497/", None),),
     shares="the address, or the key",
     refused="going on may block the address",
     credential=None,

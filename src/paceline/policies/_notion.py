@@ -13,7 +13,7 @@ notion = Preset(
     tiers={
         "default": Tier(["3/s"]),
     },
-    sources=(Source("https://developers.notion.com/reference/request-limits", "2026-11-24", verified=False),),
+    sources=(Source("https://developers.notion.com/reference/request-limits", None),),
     shares="the connection; a workspace has a limit of its own above it",
     refused="not stated",
     hosts=("api.notion.com",),

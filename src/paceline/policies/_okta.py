@@ -14,9 +14,7 @@ okta = Preset(
         "default": Tier(["600/min"]),
         "learn": Tier([]),
     },
-    sources=(
-        Source("https://developer.okta.com/docs/reference/rl-global-mgmt/", "2026-11-24", verified=False),
-    ),
+    sources=(Source("https://developer.okta.com/docs/reference/rl-global-mgmt/", None),),
     shares="organisation and group of endpoints",
     refused="not stated",
     credential="Authorization: SSWS {token}",

@@ -16,7 +16,7 @@ openai = Preset(
         "tier-2": Tier(["5000/min", "450000 tokens/min"]),
         "learn": Tier([]),
     },
-    sources=(Source("https://platform.openai.com/docs/guides/rate-limits", "2026-11-24", verified=False),),
+    sources=(Source("https://platform.openai.com/docs/guides/rate-limits", None),),
     shares="organisation, project and model (or family of models)",
     refused="refused requests count, too",
     hosts=("api.openai.com",),

@@ -25,17 +25,23 @@ Limits: TypeAlias = "Iterable[str | Limit] | str | Limit"
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """A page of the provider's documentation, the day it was read, and what it says of the figures.
+    """A page of the provider's documentation, and the day it was read.
 
-    verified: the figures stood in the copy that was read; else they are what is commonly known of it.
+    read: the day; None where the page was not at hand, so that the figures are what is commonly known of it.
+    figures: they stood in what was read, all of them.
 
     >>> Source("https://docs.stripe.com/rate-limits", "2026-11-24").verified
     True
     """
 
     url: str
-    read: str
-    verified: bool = True
+    read: str | None
+    figures: bool = True
+
+    @property
+    def verified(self) -> bool:
+        """Whether the preset's figures were read on this page."""
+        return self.read is not None and self.figures
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,7 +131,7 @@ class Preset:
                 **(buckets or {}),
                 **{n: b for n, b in chosen.buckets.items() if n not in (buckets or {})},
             },
-            retry=self._retry() if retry is None else retry,
+            retry=self.retry() if retry is None else retry,
             hosts=hosts or {},
             scope=scope,
             store=store,
@@ -148,12 +154,19 @@ class Preset:
             raise InputError(f"{self.name} has no tier {name!r}: {hint}")
         return found
 
-    def _retry(self) -> Retry:
+    def retry(self, **changes: Any) -> Retry:
+        """When requests to the provider are sent again; `changes`: other arguments of `Retry`.
+
+        >>> from paceline.policies import stripe
+        >>> stripe.retry(max_wait=60).idempotency_header
+        'Idempotency-Key'
+        """
         usual = Retry()
-        return Retry(
-            statuses=usual.statuses if self.statuses is None else self.statuses,
-            idempotency_header=usual.idempotency_header if self.idempotency is None else self.idempotency,
-        )
+        known = {
+            "statuses": usual.statuses if self.statuses is None else self.statuses,
+            "idempotency_header": usual.idempotency_header if self.idempotency is None else self.idempotency,
+        }
+        return Retry(**{**known, **changes})
 
     def _sites(self, token: str | None, site: str | None) -> tuple[str, ...]:
         if site is not None:

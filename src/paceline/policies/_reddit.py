@@ -15,11 +15,7 @@ reddit = Preset(
         "anonymous": Tier(["100/10min"]),
     },
     sources=(
-        Source(
-            "https://support.reddithelp.com/hc/en-us/articles/16160319875092-Reddit-Data-API-Wiki",
-            "2026-11-24",
-            verified=False,
-        ),
+        Source("https://support.reddithelp.com/hc/en-us/articles/16160319875092-Reddit-Data-API-Wiki", None),
     ),
     shares="the OAuth client",
     refused="not stated",

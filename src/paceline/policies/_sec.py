@@ -13,7 +13,7 @@ sec = Preset(
     tiers={
         "default": Tier(["10/s"]),
     },
-    sources=(Source("https://www.sec.gov/os/accessing-edgar-data", "2026-11-24", verified=False),),
+    sources=(Source("https://www.sec.gov/os/accessing-edgar-data", None),),
     shares="the address",
     refused="the address is blocked for about ten minutes, longer while requests go on",
     credential=None,

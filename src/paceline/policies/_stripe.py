@@ -17,7 +17,7 @@ stripe = Preset(
     },
     sources=(
         Source("https://docs.stripe.com/rate-limits", "2026-11-24"),
-        Source("https://docs.stripe.com/api/idempotent_requests", "2026-11-24"),
+        Source("https://docs.stripe.com/api/idempotent_requests", None),
     ),
     shares="the account, over all its keys",
     refused="not stated; limiters also count requests in flight (Stripe-Rate-Limited-Reason)",

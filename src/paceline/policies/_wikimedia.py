@@ -17,7 +17,7 @@ wikimedia = Preset(
     },
     sources=(
         Source("https://www.mediawiki.org/wiki/API:Etiquette", "2026-11-24"),
-        Source("https://www.mediawiki.org/wiki/Wikimedia_APIs/Rate_limits", "2026-11-24", verified=False),
+        Source("https://www.mediawiki.org/wiki/Wikimedia_APIs/Rate_limits", None),
         Source("https://www.mediawiki.org/wiki/Wikimedia_APIs/Access_policy", "2026-11-24"),
     ),
     shares="the client: its address and User-Agent, or its token",

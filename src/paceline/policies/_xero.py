@@ -15,9 +15,7 @@ xero = Preset(
     },
     sources=(
         Source("https://developer.xero.com/faq/limits", "2026-11-24"),
-        Source(
-            "https://developer.xero.com/documentation/guides/oauth2/limits/", "2026-11-24", verified=False
-        ),
+        Source("https://developer.xero.com/documentation/guides/oauth2/limits/", None),
     ),
     shares="app and organisation (tenant)",
     refused="not stated",

@@ -20,7 +20,7 @@ zendesk = Preset(
         Source(
             "https://developer.zendesk.com/api-reference/introduction/rate-limits/",
             "2026-11-24",
-            verified=False,
+            figures=False,
         ),
     ),
     shares="the account, over all its users",
