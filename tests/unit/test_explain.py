@@ -58,8 +58,8 @@ def test_arguments(explain: Explain) -> None:
         "429: refused; wait 7 s, until 22:13:27 UTC",
         "",
         "  arrived   2023-11-14T22:13:20Z (its Date header)",
-        "  dialect   generic",
-        "  read as   the wait is from retry-after",
+        "  dialect   generic (any server): the general rules, nothing tells a provider",
+        "  rule      the wait is from retry-after",
         "",
         "  quota      limit  left  counts",
         "  (no name)    100     0  requests",
@@ -95,6 +95,7 @@ def test_json_output(explain: Explain) -> None:
             }
         ],
         "dialect": "ietf",
+        "told_by": "told by the names of headers",
         "verdict": "429: refused; wait 30 s, until 22:13:50 UTC",
         "advice": "pauses the whole scope for 30 s, then goes on, slowly at first; this request is sent again, "
         "whatever its method",
@@ -411,3 +412,24 @@ def test_reading_never_raises_anything_else(text: bytes, begin: bytes) -> None:
     """Any bytes are either responses or an InputError."""
     with suppress(InputError):
         assert all(100 <= response.status <= 999 for response in read(begin + text))
+
+
+def test_the_dialect_the_rule_and_what_was_ignored_are_named(explain: Explain) -> None:
+    """Whose dialect it is and how that is known, the bucket, the rule that gave the wait, and each thing left aside."""
+    _, out, _ = explain(
+        "429", "Retry-After: ", "X-Retry-After: 9", "X-RateLimit-Remaining-Minute: 0", "X-RateLimit-Reset-Minute: 31",
+        "X-RateLimit-Remaining-Hour: 80", "X-RateLimit-Reset-Hour: 800", "--url", "https://api.github.com/search/code?q=x",
+    )  # fmt: skip
+    lines = out.splitlines()
+    assert "  dialect   github (GitHub): told by the host" in lines
+    assert "  bucket    code_search: it has limits of its own there" in lines
+    assert "  rule      the wait is from x-retry-after" in lines
+    assert "  ignored   retry-after is blank: ignored" in lines
+    assert "            the resets of the quotas: ignored, since x-retry-after counts first" in lines
+    _, out, _ = explain("429", "--dialect", "airtable")
+    assert "  dialect   airtable (Airtable): as named" in out.splitlines()
+    assert "none is named; Airtable documents 30 s, which --policy and Policy(dialect=…) keep" in " ".join(out.split())
+    _, out, _ = explain("429", "X-RateLimit-Remaining-A: 0", "X-RateLimit-Reset-A: 5", "X-RateLimit-Remaining-B: 1", "X-RateLimit-Reset-B: 50")
+    assert "the resets of quotas that have something left: ignored" in " ".join(out.split())
+    _, out, _ = explain("403", "--body", '{"message": "You have exceeded a secondary rate limit."}')
+    assert "  dialect   github (GitHub): told by a header or the body" in out.splitlines()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import pickle
 from typing import Any
 
@@ -530,3 +531,17 @@ def test_the_public_names_are_all_there_is() -> None:
     """`__all__` and the names without underscore are the same, but for the submodules."""
     public = {name for name in vars(signals) if not name.startswith("_")} - {"annotations", "dialects"}
     assert public == set(signals.__all__)
+
+
+def test_the_work_on_a_body_is_bounded() -> None:
+    """However much a body says, few codes, messages and nodes of it are looked at."""
+    from paceline.signals._bodies import load, survey
+    from paceline.signals._times import Clock
+
+    rows = [{"code": f"limit_{n}", "message": f"number {n} " * 9, "retry_after": n} for n in range(700)]
+    for body in (json.dumps({"errors": rows}), json.dumps({"errors": [f"code_{n}" for n in range(5000)]})):
+        facts = survey(body.encode(), load(body.encode()), Clock(NOW))
+        assert len(facts.codes) <= 64
+        assert sum(map(len, facts.messages)) <= 900
+        assert len(facts.waits) <= 400
+    assert load(b'{"a": "' + b"x" * 65536 + b'"}') is None

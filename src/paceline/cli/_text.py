@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 from ..errors import LimitSyntaxError
 from ..limits import Limit
 from ..masking import mask_url
+from ..signals import DIALECTS, find_dialect
 from ..telemetry.words import duration, moment, number, one_line, timestamp
 
 if TYPE_CHECKING:
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
     from ..signals import Quota, Signal
     from ._responses import Response
 
-__all__ = ["MAX_WAIT", "RETRIED", "advice", "as_json", "explanation", "limit_text", "table", "verdict"]
+__all__ = ["MAX_WAIT", "RETRIED", "advice", "as_json", "explanation", "limit_text", "table", "told_by", "verdict"]
 
 # The defaults of `Retry`, which a test compares: importing them here would cost the import of tenacity.
 MAX_WAIT: Final = 900.0
@@ -138,18 +139,53 @@ def _paragraph(label: str, text: str, width: int) -> list[str]:
     return textwrap.wrap(text, width, initial_indent=begin, subsequent_indent=indent, break_long_words=False)
 
 
-def explanation(response: Response, signal: Signal, now: float, known_by: str, width: int = 100) -> list[str]:
+def told_by(response: Response, signal: Signal, named: str | None) -> str:
+    """How the dialect was found: named, by the host, or by what the response holds."""
+    if named is not None:
+        return "as named"
+    spoken = None if response.url is None else find_dialect(response.url)
+    if spoken is not None and spoken.name == signal.dialect:
+        return "told by the host"
+    if signal.dialect == "generic":
+        return "the general rules, nothing tells a provider"
+    return "told by the names of headers" if signal.dialect == "ietf" else "told by a header or the body"
+
+
+def _note_rows(notes: Sequence[str], width: int) -> list[str]:
+    """The notes under what they are: rules that were applied, and what was ignored."""
+    lines: list[str] = []
+    ignored = [note for note in notes if "ignored" in note or "not used" in note]
+    for label, those in (("rule", [note for note in notes if note not in ignored]), ("ignored", ignored)):
+        for index, note in enumerate(those):
+            lines += _paragraph("" if index else label, one_line(note, 300), width)
+    return lines
+
+
+def explanation(
+    response: Response, signal: Signal, now: float, known_by: str, width: int = 100, *, dialect: str | None = None
+) -> list[str]:
     """The whole explanation, a line each; the first one is the verdict.
 
     now: epoch seconds when the response arrived; known_by: how that is known. width: where lines are wrapped.
+    dialect: the one that was named, None where it was found.
     """
     lines = [verdict(response, signal, now), ""]
     if response.url:
         lines.append(f"  {'URL':<10}{one_line(mask_url(response.url), 200)}")
     lines.append(f"  {'arrived':<10}{timestamp(now, digits=0)} ({known_by})")
-    lines.append(f"  {'dialect':<10}{signal.dialect}")
-    for index, note in enumerate(signal.notes):
-        lines += _paragraph("" if index else "read as", one_line(note, 300), width)
+    lines += _paragraph(
+        "dialect",
+        f"{signal.dialect} ({DIALECTS[signal.dialect].title}): {told_by(response, signal, dialect)}",
+        width,
+    )
+    spoken = DIALECTS[signal.dialect]
+    bucket = spoken.scope_key(response.method or "GET", response.url) if response.url else None
+    if bucket is not None:
+        lines += _paragraph("bucket", f"{one_line(bucket, 200)}: it has limits of its own there", width)
+    lines += _note_rows(signal.notes, width)
+    if spoken.default_wait is not None and signal.refused and signal.retry_after is None and not signal.terminal:
+        wait = f"none is named; {spoken.title} documents {duration(spoken.default_wait)}, which --policy and Policy(dialect=…) keep"
+        lines += _paragraph("wait", wait, width)
     if signal.limits:
         lines += ["", *(f"  {line}" for line in _quota_rows(signal, now))]
     lines += ["", *_paragraph("paceline", advice(response, signal, now), width)]
@@ -160,7 +196,7 @@ def explanation(response: Response, signal: Signal, now: float, known_by: str, w
     return lines
 
 
-def as_json(response: Response, signal: Signal, now: float) -> dict[str, Any]:
+def as_json(response: Response, signal: Signal, now: float, dialect: str | None = None) -> dict[str, Any]:
     """The explanation for programs: the signal's own fields, the moments, and the same sentences."""
     wait = signal.retry_after
     return {
@@ -185,6 +221,7 @@ def as_json(response: Response, signal: Signal, now: float) -> dict[str, Any]:
             for quota in signal.limits
         ],
         "dialect": signal.dialect,
+        "told_by": told_by(response, signal, dialect),
         "notes": list(signal.notes),
         "verdict": verdict(response, signal, now),
         "advice": advice(response, signal, now),

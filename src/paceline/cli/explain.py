@@ -122,10 +122,10 @@ def _tell(response: Response, dialect: str | None, machine: bool, first: bool) -
         url=response.url,
     )
     if machine:
-        click.echo(json.dumps(as_json(response, signal, now)))
+        click.echo(json.dumps(as_json(response, signal, now, dialect)))
         return
     width = min(110, max(60, shutil.get_terminal_size().columns))
-    heading, *rest = explanation(response, signal, now, known_by, width)
+    heading, *rest = explanation(response, signal, now, known_by, width, dialect=dialect)
     colour = "red" if signal.refused else "yellow" if signal.retry_after is not None else "green"
     plain = False if os.environ.get("NO_COLOR") else None
     click.echo(("" if first else "\n") + click.style(heading, fg=colour, bold=True), color=plain)

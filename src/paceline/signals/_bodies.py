@@ -18,6 +18,7 @@ __all__ = ["MOST_BYTES", "MOST_ERROR_BYTES", "Facts", "edges", "load", "may_fail
 
 MOST_BYTES: Final = 65536
 _MOST_NODES: Final = 400
+_MOST_CODES: Final = 64
 _DEEPEST: Final = 8
 _EDGE: Final = 4096
 MOST_ERROR_BYTES: Final = 16384
@@ -124,10 +125,12 @@ def survey(body: bytes | None, parsed: Any, clock: Clock, *, served: bool = Fals
     for key, value in _walk(parsed, served, _says_failed(parsed)):
         word = _NOT_WORD.sub("", key.lower()[:60])
         if isinstance(value, str):
-            if word in _CODE_KEYS and 0 < len(value) <= 160:
+            few = len(facts.codes) < _MOST_CODES
+            if few and word in _CODE_KEYS and 0 < len(value) <= 160:
                 facts.codes.add(normal_code(value))
             if word in _TEXT_KEYS and looks_like_code(value):
-                facts.codes.add(normal_code(value))
+                if few:
+                    facts.codes.add(normal_code(value))
             elif word in _TEXT_KEYS and room > 0:
                 facts.messages.append(value[: min(_MOST_TEXT, room)])
                 room -= len(value) + 50

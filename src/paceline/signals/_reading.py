@@ -214,6 +214,11 @@ class Reading:
         if waits:
             _, seconds, name = _first(waits)
             self.notes.append(f"the wait is from {name}")
+            for _, other, loser in waits:
+                if other != seconds:
+                    self.notes.append(f"{loser} says {other:g} s, but {name} counts first: ignored")
+            if any(bucket.reset is not None and abs(bucket.reset - seconds) > 1 for bucket in self.buckets):
+                self.notes.append(f"the resets of the quotas: ignored, since {name} counts first")
             return seconds
         if self.offers:
             seconds, rule = max(self.offers)
@@ -237,6 +242,8 @@ class Reading:
             self.notes.append(
                 f"the wait is the reset of the exhausted quota{f' {last.name!a}' if last.name else ''}"
             )
+            if any(b.reset is not None and b.remaining for b in self.buckets):
+                self.notes.append("the resets of quotas that have something left: ignored")
             return last.reset
         told = [bucket.remaining for bucket in self.buckets if bucket.remaining is not None]
         if told and all(told):
