@@ -32,8 +32,9 @@ layers: $(VENV)/.dev ## imports point down only
 check: $(VENV)/.dev ## all tests and the examples of all docstrings, with branch coverage
 	@$(BIN)/python -m pytest -q --doctest-modules --cov --cov-report=term:skip-covered src tests
 
-docs: $(VENV)/.dev ## write docs/reference/commands.md anew, from the program
+docs: $(VENV)/.dev ## write docs/reference/commands.md and presets.md anew, from the program
 	@$(BIN)/python docs/commands.py
+	@$(BIN)/python docs/presets.py
 
 bench: $(VENV)/.dev ## CPU time of a fetched request, beside a raw aiohttp loop
 	@$(BIN)/python bench/fetch.py --only aiohttp paceline

@@ -18,6 +18,7 @@ from tenacity import (
     wait_fixed,
 )
 
+import paceline
 from paceline import (
     AsyncLimiter,
     Limit,
@@ -41,7 +42,7 @@ from paceline.compat.requests_ratelimiter import LimiterSession
 from paceline.tenacity import RetryIfRefused, before_sleep_event, retry_if_refused, wait_for_server
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine
+    from collections.abc import Callable, Coroutine, Mapping
 
     from paceline.events import Event
 
@@ -93,6 +94,21 @@ retry = Retry(
 policy = Policy(limits=["100/2s", limit], hosts={"api.example.com": "10/s"}, retry=retry)
 assert_type(policy.scope_of("https://api.example.com/"), str)
 Retry(attempts=6)  # type: ignore[call-arg]
+preset = paceline.policies.github(token="t", tier="authenticated", limits=["10/s"], buckets={"search": "1/s"})
+assert_type(preset, Policy)
+assert_type(preset.bucket_of("GET", "https://api.github.com/search/code"), str | None)
+assert_type(preset.headers_for("https://api.github.com/user", {"Accept": "*/*"}), Mapping[str, str])
+assert_type(paceline.policies.find_preset("github"), paceline.policies.Preset)
+paceline.policies.github(token=1)  # type: ignore[arg-type]
+paceline.policies.nobody()  # type: ignore[attr-defined]
+
+
+def cost_of(method: str, url: str, body: bytes | None) -> float | Mapping[str, float] | None:
+    return None
+
+
+Policy(limits="10 tokens/s", cost_of=cost_of, settle_of=lambda reserved, status, body: {"tokens": 3})
+Policy(cost_of=len)  # type: ignore[arg-type]
 
 signal = read_signal(429, {"Retry-After": "7"}, now=0.0)
 assert_type(signal, Signal)

@@ -142,8 +142,8 @@ def test_every_page_is_linked() -> None:
     assert {page for page in PAGES if page.is_relative_to(index.parent)} - linked == {index}
 
 
-def commands_script() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("docs_commands", ROOT / "docs" / "commands.py")
+def docs_script(name: str) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(f"docs_{name}", ROOT / "docs" / f"{name}.py")
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
@@ -151,9 +151,10 @@ def commands_script() -> ModuleType:
     return module
 
 
-def test_the_page_of_commands_is_what_the_program_says() -> None:
-    """docs/reference/commands.md is current; `make docs` writes it anew."""
-    script = commands_script()
+@pytest.mark.parametrize("name", ["commands", "presets"])
+def test_a_written_page_is_what_the_program_says(name: str) -> None:
+    """docs/reference/commands.md and presets.md are current; `make docs` writes them anew."""
+    script = docs_script(name)
     assert script.PAGE.read_text("utf-8") == script.page()
 
 
