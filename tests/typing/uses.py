@@ -5,6 +5,7 @@ Every `type: ignore` here stands for a use that has to be refused: mypy complain
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, assert_type
 
 from tenacity import (
@@ -42,7 +43,7 @@ from paceline.compat.requests_ratelimiter import LimiterSession
 from paceline.tenacity import RetryIfRefused, before_sleep_event, retry_if_refused, wait_for_server
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine, Mapping
+    from collections.abc import Callable, Coroutine
 
     from paceline.events import Event
 
