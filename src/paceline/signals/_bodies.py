@@ -31,16 +31,26 @@ _CODE_KEYS: Final = words(
     " apierrorcode oerrorcode errcode errno subcode errorsubcode statuscode faultcode result title ratelimitreason"
 )
 _TEXT_KEYS: Final = words(
-    "message error errors errormessage errormsg errmsg retmsg description errordescription detail details title msg info errorsummary note information"
+    "message error errors err errormessage errormsg errmsg retmsg description errordescription detail details title msg info errorsummary note information"
     " result reason faultstring text statusmessage userfriendlymessage"
 )
 # In an answer that was served only these are looked into: a row of data may say "throttled" without meaning us.
 _ERROR_KEYS: Final = words("error errors fault faults exception status meta")
 _ERROR_SCALARS: Final = words(
-    "error errors errorcode errcode errorname errorid errorstatus errormessage errormsg errmsg retmsg throttleseconds"
+    "error errors errorcode errcode errorname errorid errorstatus errormessage errormsg err errmsg retmsg throttleseconds"
 )
 _FAILED: Final = frozenset(
-    ("0", "error", "fail", "failed", "failure", "notok", "overquerylimit", "overdailylimit")
+    (
+        "0",
+        "error",
+        "fail",
+        "failed",
+        "failure",
+        "notok",
+        "overquerylimit",
+        "overdailylimit",
+        "requestnotprocessed",
+    )
 )
 _SECONDS_KEYS: Final = words(
     "retryafter retryafterseconds retryaftersec retryaftersecs retryafterinseconds retryin"
@@ -178,7 +188,9 @@ def _walk(parsed: Any, served: bool, failed: bool) -> Iterator[tuple[str, Any]]:
                 if seen > _MOST_NODES:
                     break
                 if served and depth == 0:
-                    inner = isinstance(child, (dict, list))
+                    # A failure's messages may come as a list of sentences.
+                    said = failed and isinstance(child, list) and isinstance(next(iter(child), None), str)
+                    inner = isinstance(child, (dict, list)) and not said
                     allowed = _ERROR_KEYS if inner else _ERROR_SCALARS
                     if (inner or not failed) and _NOT_WORD.sub("", name.lower()[:60]) not in allowed:
                         continue

@@ -47,7 +47,7 @@ _REFUSAL_TEXT: Final = re.compile(
     r"|\bconcurren(?:t|cy)(?: [a-z]{2,12}){0,2} limits? (?:has been |was |is )?(?:exceeded|reached|hit)"
     r"|\brate limit is [0-9]{1,9} (?:requests|calls|queries)\b|: throttled: [0-9]{10}(?![0-9])"
     r"|number of (?:requests|calls)[^.\n]{0,40}? exceeded|out of (?:rate |api |call |call volume )?(?:limit|quota)"
-    rf"|\b{_COUNTED} (?:rate )?(?:limit|threshold|quota)[^.\n]{{0,40}}? (?:exceeded|reached)"
+    rf"|\b{_COUNTED} (?:rate )?(?:limit|threshold|quota)[^.\n]{{0,80}}? (?:exceeded|reached|met)\b"
     r"|(?<!storage )(?<!space )\bquota (?:has been |was |is )?exceeded|maximum requests per|call frequency is\b|limit on the number of (?:requests|calls)"
     r"|\b(?:was|been|being|are) (?:throttled|rate[ -]?limited)|reduce your request rate|abuse detection"
     r"|over_query_limit|over_rate_limit|\bover (?:qps|rate)\b|^throttled$|^(?:usage )?limits exceeded|slow down"
