@@ -545,3 +545,11 @@ def test_the_work_on_a_body_is_bounded() -> None:
         assert sum(map(len, facts.messages)) <= 900
         assert len(facts.waits) <= 400
     assert load(b'{"a": "' + b"x" * 65536 + b'"}') is None
+
+
+def test_a_wait_of_more_than_a_day_is_marked() -> None:
+    """It is told however long it is (some are genuine), with a note that it is unusual; a shorter one has none."""
+    for wait, marked in ((66_975, False), (86_400, False), (259_200, True), (10**14, True)):
+        signal = read_signal(429, {"Retry-After": str(wait)}, now=0.0)
+        assert any("unusual" in note for note in signal.notes) is (marked and signal.retry_after is not None)
+    assert "a wait of 3 days is unusual; it is told as it stands" in read_signal(429, {"Retry-After": "259200"}, now=0.0).notes

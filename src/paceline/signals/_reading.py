@@ -27,6 +27,8 @@ _BY_WAIT: Final = frozenset({403, 418, 503})
 _BY_QUOTA: Final = frozenset({403})
 _LAST_WORDS: Final = ("reason", "problem", "ratelimited")
 
+_UNUSUAL: Final = 86400.0  # seconds; a longer wait is marked for whoever reads the notes
+
 _UNSET: Final[Any] = object()
 
 
@@ -199,6 +201,8 @@ class Reading:
                 )
         elif any(field.role == "wait" for field, _ in self.fields) and self.status != 301:
             self.notes.append(f"a wait on a {self.status} that is no refusal was ignored")
+        if wait is not None and wait > _UNUSUAL:
+            self.notes.append(f"a wait of {wait / 86400:.3g} days is unusual; it is told as it stands")
         return Signal(
             self.refused,
             wait,
