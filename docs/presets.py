@@ -48,6 +48,8 @@ def _section(preset: Preset) -> str:
         lines.append(f"- Contact in the User-Agent: {'needed' if preset.contact_needed else 'asked for'}.")
     if preset.idempotency is not None:
         lines.append(f"- `{preset.idempotency}` makes a write safe to repeat.")
+    retried = ", ".join(map(str, sorted(preset.retry().statuses)))
+    lines.append(f"- Tried again: refusals, and {retried} where repeating is safe.")
     if preset.cost_of is not None:
         lines.append("- Costs are reckoned from each request and settled by its answer.")
     wait = DIALECTS[preset.dialect].default_wait

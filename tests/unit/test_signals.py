@@ -553,3 +553,21 @@ def test_a_wait_of_more_than_a_day_is_marked() -> None:
         signal = read_signal(429, {"Retry-After": str(wait)}, now=0.0)
         assert any("unusual" in note for note in signal.notes) is (marked and signal.retry_after is not None)
     assert "a wait of 3 days is unusual; it is told as it stands" in read_signal(429, {"Retry-After": "259200"}, now=0.0).notes
+
+
+@pytest.mark.parametrize(
+    ("status", "sentence"),
+    [
+        (403, "Disk quota exceeded"), (400, "The user's storage quota has been exceeded."), (504, "Query exceeded the 30 second limit"),
+        (400, "You have exceeded your mailbox storage quota"), (400, "Request body exceeds the 10 MB size limit"),
+        (400, "page size exceeds limit of 100"), (500, "memory limit exceeded"), (400, "Too many files uploaded"),
+        (400, "The number of items exceeds the limit of 50 per request"), (400, "Time limit exceeded"),
+        (400, "Cannot exceed 1000 rows per request limit"), (400, "credit limit exceeded for card"), (400, "Recursion limit reached"),
+        (403, "You've reached the maximum number of projects for your plan"), (400, "Daily withdrawal limit exceeded"),
+        (401, "token expired, retry after login"), (400, "System.LimitException: Too many SOQL queries: 101"),
+    ],
+)  # fmt: skip
+def test_limits_that_are_none_of_a_rate(status: int, sentence: str) -> None:
+    """Room, size, time and money have limits, too; no pause frees them, so they are no refusals."""
+    for body in ({"error": sentence}, {"message": sentence}, {"error": {"code": "x", "message": sentence}}):
+        assert not read_signal(status, {}, json.dumps(body).encode(), now=NOW).refused

@@ -83,6 +83,8 @@ def _one(preset: Preset, width: int) -> Iterator[str]:
         needed = "needed: others are refused" if preset.contact_needed else "asked for"
         yield from _row("contact", f"in the User-Agent ({needed}): contact='…', --user-agent", width)
     yield from _row("writes", _writes_text(preset), width)
+    retried = ", ".join(map(str, sorted(preset.retry().statuses)))
+    yield from _row("retries", f"refusals, and {retried} where repeating is safe", width)
     if preset.cost_of is not None:
         yield from _row("costs", "reckoned from each request, and settled by what its answer says", width)
     wait = DIALECTS[preset.dialect].default_wait
@@ -153,6 +155,7 @@ def _facts(preset: Preset) -> dict[str, Any]:
         "contact": preset.contact,
         "contact_needed": preset.contact_needed,
         "idempotency": preset.idempotency,
+        "statuses": sorted(preset.retry().statuses),
         "costs": preset.cost_of is not None,
         "wait": DIALECTS[preset.dialect].default_wait,
         "sources": [{"url": each.url, "read": each.read, "verified": each.verified} for each in preset.sources],

@@ -39,16 +39,19 @@ _TERMINAL_TEXT: Final = re.compile(
     r"credit balance is too low|insufficient (?:credits?|balance|funds)\b"
     r"|request too large for [^\n]{1,120} (?:per min|per day|\(tpm\)|\(rpm\))"
 )
-_COUNTED: Final = r"(?:request|call|rate|query|querie|api|usage|quota|message|second|minute|hour|hourly|day|daily|month|monthly)s?"
+_COUNTED: Final = (
+    r"(?:request|call|rate|query|querie|api|usage|quota|minute|hour|hourly|day|daily|month|monthly)s?"
+)
 _REFUSAL_TEXT: Final = re.compile(
     r"rate[ -]?limit[a-z]{0,3}[^.\n]{0,40}?\b(?:exceeded|reached|hit|exhausted|violat)"
-    rf"|\b(?:exceed|hit|reach|over)[a-z]{{0,6}}\b[^.\n]{{0,60}}?{_COUNTED}[ -]?(?:limit|quota|threshold)"
+    rf"|(?<!not )(?<!cannot )\b(?:exceed|hit|reach|over)[a-z]{{0,6}}\b[^.\n]{{0,60}}?{_COUNTED}[ -]?(?:limit|quota|threshold)"
     r"|too many (?!soql |sosl |dml )(?:[a-z-]{2,20} ){0,2}(?:requests|calls|queries|connections|visits|attempts)"
     r"|\bconcurren(?:t|cy)(?: [a-z]{2,12}){0,2} limits? (?:has been |was |is )?(?:exceeded|reached|hit)"
     r"|\brate limit is [0-9]{1,9} (?:requests|calls|queries)\b|: throttled: [0-9]{10}(?![0-9])"
     r"|number of (?:requests|calls)[^.\n]{0,40}? exceeded|out of (?:rate |api |call |call volume )?(?:limit|quota)"
     rf"|\b{_COUNTED} (?:rate )?(?:limit|threshold|quota)[^.\n]{{0,80}}? (?:exceeded|reached|met)\b"
-    r"|(?<!storage )(?<!space )\bquota (?:has been |was |is )?exceeded|maximum requests per|call frequency is\b|limit on the number of (?:requests|calls)"
+    r"|(?<!storage )(?<!space )(?<!disk )(?<!mailbox )\bquota (?:has been |was |is )?exceeded"
+    r"|\bexceed[a-z]{0,3} your (?!(?:[a-z]{2,12} ){0,2}(?:storage|disk|space|mailbox|upload) )(?:[a-z-]{2,20} ){0,3}quota\b|maximum requests per|call frequency is\b|limit on the number of (?:requests|calls)"
     r"|\b(?:was|been|being|are) (?:throttled|rate[ -]?limited)|reduce your request rate|abuse detection"
     r"|over_query_limit|over_rate_limit|\bover (?:qps|rate)\b|^throttled$|^(?:usage )?limits exceeded|slow down"
 )
