@@ -176,6 +176,7 @@ class Progress(Event):
     rate: float
     waiting_for: str | None
     waiting_until: float | None
+    pages: int = 0
 
 
 Sink = Callable[[Event], None]

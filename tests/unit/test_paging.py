@@ -107,7 +107,7 @@ def test_what_is_no_pagination_is_told() -> None:
         read_paging(paceline.cursor)
     with pytest.raises(InputError, match="of the type int"):
         read_paging(7)
-    with pytest.raises(InputError, match=r"page has no|it has no next"):
+    with pytest.raises(InputError, match=r"it has no next"):
         Paging(style="page", next="x")
     with pytest.raises(InputError, match="there is no pagination"):
         Paging(style="pages")  # type: ignore[arg-type]

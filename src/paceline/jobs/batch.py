@@ -265,6 +265,7 @@ class Batch:
             quota_rate=min(limit.rate for limit in limits) if limits else None,
             waiting_reason=reason,
             waiting_until=until,
+            pages=account.pages,
         )
 
     def _close(self) -> int:

@@ -42,7 +42,7 @@ class Snapshot:
     the wire. fetched, failed: inputs of this run by their end. refused: refusals so far. rate: requests sent a
     second, lately. quota_rate: what the limit allows a second; None without one. waiting_reason: what the next
     request waits for (as in the event `Waited`); None: nothing. waiting_until: until when (epoch seconds), where
-    that is known.
+    that is known. pages: of this run, where inputs are lists.
     """
 
     done: int
@@ -55,6 +55,7 @@ class Snapshot:
     quota_rate: float | None = None
     waiting_reason: str | None = None
     waiting_until: float | None = None
+    pages: int = 0
 
 
 Span = tuple[str, str]
@@ -124,6 +125,8 @@ def _bar(share: float, width: int, ascii_only: bool) -> list[Span]:
 
 def _state(snapshot: Snapshot, width: int, now: float, left: float | None) -> list[Span]:
     text = f" {snapshot.in_flight:,} in flight"
+    if snapshot.pages:
+        text = f"{text}  {snapshot.pages:,} pages"
     if left is not None and snapshot.done != snapshot.total:
         text = f"{text}  {duration(left)} left"
     reason, until = snapshot.waiting_reason, snapshot.waiting_until
@@ -315,6 +318,7 @@ class Progress:
             rate=round(snapshot.rate, 3),
             waiting_for=snapshot.waiting_reason,
             waiting_until=snapshot.waiting_until,
+            pages=snapshot.pages,
         )
         if self._sink is not None:
             self._sink(event)

@@ -197,7 +197,8 @@ def progress_text(event: Progress) -> str:
     if event.waiting_for:
         until = f" until {moment(event.waiting_until, event.at)}" if event.waiting_until is not None else ""
         waiting = f", waiting for {REASONS.get(event.waiting_for, event.waiting_for)}{until}"
-    return f"{event.done:,}{of} done, {rate(event.rate)}, {event.refused:,} refused, {event.failed:,} failed{waiting}"
+    pages = f", {event.pages:,} pages" if event.pages else ""
+    return f"{event.done:,}{of} done{pages}, {rate(event.rate)}, {event.refused:,} refused, {event.failed:,} failed{waiting}"
 
 
 def _nth(attempt: int) -> str:
