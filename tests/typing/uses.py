@@ -33,7 +33,11 @@ from paceline import (
     ScopeState,
     Signal,
     afetch,
+    apages,
+    cursor,
     fetch,
+    link,
+    pages,
     read_signal,
 )
 from paceline.compat import backoff as compat_backoff
@@ -123,6 +127,23 @@ for record in fetch(urls, "100/2s"):
     assert_type(record.status, int | None)
     assert_type(record.body, bytes)
     record.status = 200  # type: ignore[misc]
+fetch(urls, policy, paginate="link")
+fetch(urls, policy, paginate=cursor(next="meta.next", param="cursor", allow=["empty"]))
+fetch(urls, policy, paginate=7)  # type: ignore[arg-type]
+cursor(next="meta.next", param="cursor", allow=["everything"])  # type: ignore[list-item]
+link("next")  # type: ignore[call-arg]
+
+
+def get(url: str) -> bytes:
+    return url.encode()
+
+
+async def aget(url: str) -> bytes:
+    return url.encode()
+
+
+for one_page in pages(get, urls[0], "link"):
+    assert_type(one_page, bytes)
 fetch(urls, policy, concurrency="8")  # type: ignore[arg-type]
 
 
@@ -184,3 +205,5 @@ def backed_off(number: int) -> str:
 
 assert_type(backed_off(1), str)
 assert_type(LimiterSession(per_second=5).get("https://api.example.com/").status_code, int)
+    async for another in apages(aget, urls[0], paginate=link(items="data")):
+        assert_type(another, bytes)

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from ..events import Sink
     from ..paging import Paging
     from ..stores.line import Line
+    from .paging import Leaf
     from .progress import Progress
     from .sender import Sender
 
@@ -291,9 +292,11 @@ class Batch:
     def _finish(self, result: Result) -> None:
         """Writes one record. The kernel has it before the next request may take its place: a kill then catches no
         more requests sent and not recorded than may be in flight."""
+        if result.leaf is not None:
+            self._finish_page(result, result.leaf)
+            return
         item = result.item
         error = result.error
-        leaf = result.leaf
         line = encode(
             identity=item.id,
             url=item.given,
@@ -304,23 +307,39 @@ class Batch:
             headers=result.headers,
             body=result.body,
             error=error,
-            page=None if leaf is None else leaf.page,
-            paging=None if leaf is None else leaf.so_far,
         )
-        if leaf is not None and error is None:
-            assert leaf.so_far is not None
-            self._output.hand_on_page(item.number, line, leaf.page, leaf.so_far, more=leaf.more)
-            self.account.page()
-            if not leaf.more and result.status is not None:
-                self.account.fetched(result.status)
-            return
         self._output.hand_on(item.number, line, None if error is None else item.raw)
         if error is not None:
             if isinstance(item, BadInput):
                 self.account.failed()
             else:
-                self.account.failed((leaf is not None and leaf.reason) or error.partition("; last:")[0])
+                self.account.failed(error.partition("; last:")[0])
         elif result.status is not None:
+            self.account.fetched(result.status)
+
+    def _finish_page(self, result: Result, leaf: Leaf) -> None:
+        """The same for a page of a list; the input has ended with its last page, or with one that broke it off."""
+        item, error = result.item, result.error
+        line = encode(
+            identity=item.id,
+            url=item.given,
+            status=result.status,
+            attempts=result.attempts,
+            waited_s=result.waited,
+            elapsed_s=result.elapsed,
+            headers=result.headers,
+            body=result.body,
+            error=error,
+            page=leaf.page,
+            paging=leaf.so_far,
+        )
+        if leaf.so_far is None:
+            self._output.hand_on(item.number, line, item.raw)
+            self.account.failed(leaf.reason or (error or "").partition("; last:")[0])
+            return
+        self._output.hand_on_page(item.number, line, leaf.page, leaf.so_far, more=leaf.more)
+        self.account.page()
+        if not leaf.more and result.status is not None:
             self.account.fetched(result.status)
 
     async def _keep(self, display: Progress | None) -> None:

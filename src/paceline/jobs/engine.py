@@ -258,15 +258,10 @@ class _Ride:
                 return True
         return self.end(answer, None)
 
-    def end(self, answer: Answer | None, error: str | None) -> bool:
+    def end(self, answer: Answer | None, error: str | None, leaf: Leaf | None = None) -> bool:
         """Hands out the result; whether the same item goes on, with the next page of a list."""
-        leaf = None
-        more = False
-        if self.item.paging is not None:
-            leaf, more, error = turn(self.walk, answer, self.url, error)
-            if leaf is None:
-                self.go_to_page()
-                return True
+        if leaf is None and self.item.paging is not None:
+            return self.end_page(answer, error)
         elapsed = time.perf_counter() - self.began
         if answer is None:
             result = Result(
@@ -279,6 +274,13 @@ class _Ride:
                 leaf,
             )  # fmt: skip
         self.engine.finish(result)
+        return False
+
+    def end_page(self, answer: Answer | None, error: str | None) -> bool:
+        """The same for a list: hands out the page, where no earlier run has, and turns it."""
+        leaf, more, error = turn(self.walk, answer, self.url, error)
+        if leaf is not None:
+            self.end(answer, error, leaf)
         if more:
             self.go_to_page()
         return more
@@ -292,7 +294,7 @@ class _Ride:
         self.followed = self.attempts = 0
         self.waited = 0.0
         self.began = time.perf_counter()
-        lane = self.engine.lane_of(self.url, self.headers)
+        lane = self.engine.lane_of(self.url, self.headers, self.method)
         if lane is not self.lane:
             if self.permit is not None:
                 self.permit.cancel()
