@@ -273,6 +273,16 @@ def test_pages_through_httpx(server: Server, style: str) -> None:
     assert asyncio.run(main()) == [10, 10, 10, 5]
 
 
+def test_pages_through_a_session_that_keeps_limits(server: Server) -> None:
+    """A session of `paceline.requests` is a client like any: its pages come under its policy."""
+    pytest.importorskip("requests")
+    from paceline.requests import Session
+
+    with Session(Policy(limits="500/s")) as session:
+        got = paceline.pages(session.get, f"{server.url}/pages/e?total=35", "link items=data total=header:X-Total-Count")
+        assert [len(response.json()["data"]) for response in got] == [10, 10, 10, 5]
+
+
 def test_pages_through_aiohttp(server: Server) -> None:
     """aiohttp's body is read before the next page is asked for."""
     import aiohttp

@@ -35,6 +35,7 @@ Then, from elsewhere:
 \b
 Paths: /items/ID?bytes=N  /status/N?n=3&retry_after=2  /redirect/N?to=URL  /redirect/loop  /stream/N?seconds=S
        /drip?duration=S&bytes=N  /big?bytes=N  /gzip  /lie?declared=N&sent=M  /json-lie  /unauthorized
+       /pages/LIST?style=link|cursor|page|offset&total=N&size=N&fault=empty|repeated|shrinking|loop|missing|…&at=N
        /free (no limit)  /-/account?items=1  /-/reset  /-/set?NAME=VALUE (the options' names, with _)
 """
 
