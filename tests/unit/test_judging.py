@@ -110,7 +110,7 @@ def test_without_a_pause_there_is_no_herd() -> None:
 
 def test_pace_is_graded_against_the_bar() -> None:
     """97 % of the least time is good, 15 points less is fair, and a scenario may set another bar."""
-    for seconds, bars, grade in ((9.0, None, "good"), (10.0, None, "fair"), (20.0, None, "bad"), (20.0, Bars(utilisation=0.4), "good")):
+    for seconds, bars, grade in ((9.0, None, "good"), (11.0, None, "fair"), (20.0, None, "bad"), (20.0, Bars(utilisation=0.4), "good")):
         core = Core(Settings.of("10/s", "fixed"))
         for number in range(100):
             send(core, seconds * number / 99 if number > 9 else 0.0, f"/items/{number}")

@@ -63,7 +63,7 @@ class Core:
         self.settings = settings if isinstance(settings, Settings) else Settings()
         self.origin = origin
         self.tally = Tally()
-        self._replayed = (0, 0.0)
+        self._replayed = (0, (0.0, 0.0))
         self._now = 0.0
         self._books: OrderedDict[str, Book] = OrderedDict()
         self._asked: OrderedDict[str, int] = OrderedDict()
@@ -161,17 +161,17 @@ class Core:
         scenario, phase = self.scenario, self._play.phase if self._play is not None else None
         return self.tally.account(
             max(1, len(self._books)),
-            self._least if phase is not None else None,
+            self._through_phases if phase is not None else None,
             scenario.name if scenario is not None else None,
             phase.name if phase is not None else None,
         )
 
-    def _least(self, count: int) -> float:
-        """The least seconds for so many accepted requests through the phases: a client that knows each moment takes it."""
+    def _through_phases(self, count: int) -> tuple[float, float]:
+        """The seconds that so many accepted requests need through the phases: at least, and at the quota's own pace."""
         from .replay import replay  # it plays through another core
 
         if count > _MOST_REPLAYED or self.scenario is None:
-            return 0.0
+            return 0.0, 0.0
         if self._replayed[0] != count:
             self._replayed = (count, replay(self.scenario, self.origin + (self.tally.first or 0.0), count))
         return self._replayed[1]

@@ -21,8 +21,8 @@ _FAIR_SHARE: Final = 0.01
 class Bars:
     """What a good client comes to, where that is not the usual: a scenario may ask for more, or for less.
 
-    refused: the most refusals that are nobody's fault. utilisation: the least share of the least possible time; a
-    fair one is within 0.15 of it. calls: how many different items are to be served; None: nobody knows.
+    refused: the most refusals that are nobody's fault. utilisation: the least share of the least possible time,
+    or of the quota's own pace, whichever is better; a fair one is within 0.15 of it. calls: how many different items are to be served; None: nobody knows.
     """
 
     refused: int = 0
@@ -187,18 +187,23 @@ def _herd(account: Account) -> Aspect:
 
 
 def _pace(account: Account, bars: Bars) -> Aspect:
-    reached = account.utilisation
-    if reached is None:
+    # Whoever sends evenly, which is safest everywhere, gives away the first burst and no more.
+    reached = max((each for each in (account.utilisation, account.pace) if each is not None), default=None)
+    if account.utilisation is None or reached is None:
         grade: Grade = "unseen"
     else:
         grade = "good" if reached >= bars.utilisation else "fair" if reached >= bars.utilisation - 0.15 else "bad"
+    found = "not enough requests to tell"
+    if grade != "unseen":
+        found = f"{account.utilisation:.1%} of the least possible time"
+        found += f", {account.pace:.1%} of the quota's own pace" if account.pace is not None else ""
     return Aspect(
         "pace",
         "used the quota",
         grade,
-        "not enough requests to tell" if reached is None else f"{reached:.1%} of the least possible time",
-        f"at least {bars.utilisation:.0%}",
-        reached,
+        found,
+        f"at least {bars.utilisation:.0%} of either",
+        None if grade == "unseen" or reached is None else min(1.0, reached),
     )
 
 

@@ -192,11 +192,12 @@ class Tally:
         self._accepted.halve(periods)
 
     def account(
-        self, keys: int = 1, least_of: Callable[[int], float] | None = None, scenario: str | None = None, phase: str | None = None
+        self, keys: int = 1, needed: Callable[[int], tuple[float, float]] | None = None, scenario: str | None = None, phase: str | None = None
     ) -> Account:
         """The sum of what was seen; `keys`: how many had limits of their own.
 
-        least_of: the least seconds for so many accepted requests, where limits changed on the way as planned.
+        needed: the seconds that so many accepted requests need, at least and at the quota's own pace, where limits
+        changed on the way as planned.
         """
         limits, kinds = self._limits, self._kinds
         periods = [limit.period for limit in limits]
@@ -220,9 +221,10 @@ class Tally:
             rates = [limit.rate for limit, _ in pairs if limit.period]
             if rates and makespan > 0 and self.accepted > 1:
                 pace = (self.accepted - 1) / min(rates) / makespan
-        elif pairs and keys <= 1 and makespan and least_of is not None and self.accepted > 1:
-            least = least_of(self.accepted)
+        elif pairs and keys <= 1 and makespan and needed is not None and self.accepted > 1:
+            least, paced = needed(self.accepted)
             utilisation = min(1.0, least / makespan) if least > 0 else None
+            pace = paced / makespan if paced > 0 else None
         return Account(
             limits=tuple(
                 f"{limit}, as {kind}" if kind != limit.shape else str(limit)
