@@ -40,16 +40,6 @@ Paths: /items/ID?bytes=N  /status/N?n=3&retry_after=2  /redirect/N?to=URL  /redi
 """
 
 
-def _list_scenarios(context: click.Context, _: click.Parameter, wanted: bool) -> None:
-    if not wanted or context.resilient_parsing:
-        return
-    from ..testing import scenarios
-
-    for scenario in scenarios():
-        click.echo(f"{scenario.name:10}  {scenario.about}")
-    context.exit()
-
-
 @click.command(
     name="serve",
     epilog=_EXAMPLES,
@@ -70,14 +60,7 @@ def _list_scenarios(context: click.Context, _: click.Parameter, wanted: bool) ->
 @click.option(
     "--scenario", metavar="NAME|FILE", help="Behaviour in phases: one of --list-scenarios, or a TOML file."
 )
-@click.option(
-    "--list-scenarios",
-    is_flag=True,
-    is_eager=True,
-    expose_value=False,
-    callback=_list_scenarios,
-    help="Name the scenarios that come with paceline, and end.",
-)
+@click.option("--list-scenarios", is_flag=True, help="Name the scenarios that come with paceline, and end.")
 @click.option(
     "--retry-after",
     help="How a refusal tells its wait: delta (the default), date, ms, float, epoch, none, zero, short or junk.",
@@ -137,6 +120,7 @@ def command(
     limits: tuple[str, ...],
     enforce: tuple[str, ...],
     scenario: str | None,
+    list_scenarios: bool,
     noise: float,
     token_env: str | None,
     **options: Any,
@@ -145,8 +129,13 @@ def command(
 
     It prints its address when it is ready, and on Ctrl-C or SIGTERM what it saw and its verdict on the client.
     """
+    from ..testing import scenarios
     from ..testing.server import behaviour
 
+    if list_scenarios:
+        for each in scenarios():
+            click.echo(f"{each.name:10}  {each.about}")
+        return
     token = None
     if token_env is not None:
         token = os.environ.get(token_env)

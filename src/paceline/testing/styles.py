@@ -145,6 +145,15 @@ STYLES: Final[Mapping[str, Style]] = {
         quotas=tuple((name.lower(), text) for name, text in _three("x-sib-ratelimit-", "delta")),
         body='{"code":"too_many_requests","message":"Rate limit exceeded"}',
     ),
+    "bybit": Style(
+        quotas=(
+            ("X-Bapi-Limit", "{limit}"),
+            ("X-Bapi-Limit-Status", "{remaining}"),
+            ("X-Bapi-Limit-Reset-Timestamp", "{reset_epoch_ms}"),
+        ),
+        status=200,
+        body='{"retCode":10006,"retMsg":"Too many visits. Exceeded the API Rate Limit.","result":{}}',
+    ),
     "cloudflare": Style(
         each=(("Ratelimit", _IETF[1][1]), ("Ratelimit-Policy", _IETF[0][1])),
         join=", ",
