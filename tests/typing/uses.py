@@ -150,6 +150,8 @@ fetch(urls, policy, concurrency="8")  # type: ignore[arg-type]
 async def records() -> None:
     async for one in afetch([{"url": url} for url in urls], policy):
         assert_type(one.item, dict[str, str])
+    async for another in apages(aget, urls[0], paginate=link(items="data")):
+        assert_type(another, bytes)
 
 
 @tenacity_retry(
@@ -205,5 +207,3 @@ def backed_off(number: int) -> str:
 
 assert_type(backed_off(1), str)
 assert_type(LimiterSession(per_second=5).get("https://api.example.com/").status_code, int)
-    async for another in apages(aget, urls[0], paginate=link(items="data")):
-        assert_type(another, bytes)
