@@ -81,9 +81,11 @@ def serve(
             reply = send(Send(permit, 1, left if left is None else left - permit.waited))
             if isinstance(reply, Answer):
                 answer = reply
-                signal = rules.read(
-                    reply.status, reply.headers, reply.body, now=reply.now, method=call.method, url=call.url
-                )
+                signal = rules.silence if reply.silent else None
+                if signal is None:
+                    signal = rules.read(
+                        reply.status, reply.headers, reply.body, now=reply.now, method=call.method, url=call.url
+                    )
                 learned = scope.learn(permit, signal, reply.status)
                 if not reply.held:
                     permit.release()
@@ -245,9 +247,11 @@ async def aserve(
             reply = await send(Send(permit, 1, left if left is None else left - permit.waited))
             if isinstance(reply, Answer):
                 answer = reply
-                signal = rules.read(
-                    reply.status, reply.headers, reply.body, now=reply.now, method=call.method, url=call.url
-                )
+                signal = rules.silence if reply.silent else None
+                if signal is None:
+                    signal = rules.read(
+                        reply.status, reply.headers, reply.body, now=reply.now, method=call.method, url=call.url
+                    )
                 learned = scope.learn(permit, signal, reply.status)
                 if not reply.held:
                     permit.release()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ._bodies import load as load_json
 from ._dialect import Dialect
-from ._read import find_dialect, needs_body, read_for, read_signal
+from ._read import find_dialect, needs_body, read_for, read_signal, silent
 from ._signal import Quota, Signal
 from .dialects import DIALECTS
 
@@ -18,4 +18,5 @@ __all__ = [
     "needs_body",
     "read_for",
     "read_signal",
+    "silent",
 ]
