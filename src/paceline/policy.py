@@ -86,6 +86,7 @@ class Policy:
     (`api.example.com`; their subdomains too, always over https) or origins (`http://127.0.0.1:8429`); none: to all.
     cost_of: from method, URL and body to what a request costs, where its caller does not say; None: 1.
     settle_of: from what was reserved, an answer's status and its body to what it has cost; None: what was reserved.
+    An attribute, `scope_by_url`, says whether more of a request than host and credential decides its scope.
 
     Raises LimitSyntaxError or InputError for what cannot be used.
 
