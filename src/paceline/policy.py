@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 import secrets
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
@@ -30,6 +31,7 @@ _CREDENTIAL_HEADERS: Final = ("authorization", "x-api-key", "api-key", "private-
 _PORTS: Final = {"http": 80, "https": 443}
 _NONE: Final[Mapping[str, str]] = MappingProxyType({})
 _LONGEST_BUCKET: Final = 200
+_AUTHORITY: Final = re.compile(r"(https?)://([A-Za-z0-9.-]{1,255}|\[[0-9a-fA-F:.]{2,50}\])(:[0-9]{1,5})?(?=[/?#]|\Z)", re.IGNORECASE)
 
 CostOf: TypeAlias = "Callable[[str, str, bytes | None], Cost | None]"
 SettleOf: TypeAlias = "Callable[[Cost, int, bytes | None], Cost | None]"
@@ -196,16 +198,15 @@ class Policy:
         """Whether the policy's headers may go to this URL."""
         if not self.send_to:
             return True
-        try:
-            parts = urlsplit(url)
-            host = (parts.hostname or "").rstrip(".")
-            origin = f"{parts.scheme}://{parts.netloc.rpartition('@')[2].lower()}"
-        except ValueError:
+        # Clients read a URL with other characters in its host differently from one another: it is nobody's.
+        found = _AUTHORITY.match(url)
+        if found is None:
             return False
-        return origin in self.send_to or (
-            parts.scheme == "https"
-            and any(host == name or host.endswith(f".{name}") for name in self.send_to)
-        )
+        scheme, host = found[1].lower(), found[2].lower()
+        if f"{scheme}://{host}{found[3] or ''}" in self.send_to:
+            return True
+        host = host.rstrip(".")
+        return scheme == "https" and any(host == name or host.endswith(f".{name}") for name in self.send_to)
 
     def reader(self) -> ReadSignal:
         """What reads responses: `read_signal` in the policy's dialect, with the wait that its provider documents for
