@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from ..errors import InputError
 from .core import Core
+from .door import Door
 from .scenario import Scenario
 from .settings import Options, Settings
-from .wire import Connection, Door
+from .wire import Connection
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
