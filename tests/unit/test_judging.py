@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from paceline.testing import Bars, Core, ReportCard, Request, Settings, judge
+from paceline.testing import Bars, Core, ReportCard, Request, Scenario, Settings, judge
 from paceline.testing.judging import Aspect
 
 
@@ -179,6 +179,15 @@ def test_a_card_is_json_and_lines() -> None:
     with pytest.raises(KeyError):
         card["beauty"]
     assert isinstance(card["http"], Aspect)
+
+
+def test_lost_is_judged_where_somebody_knows_what_was_wanted() -> None:
+    """A scenario's calls are for those who play it as a check; by itself the server cannot know."""
+    core = Core(Scenario.named("steady"))
+    send(core, 0.0)
+    assert core.report(1.0)["lost"].grade == "unseen"
+    assert core.report(1.0, calls=1)["lost"].grade == "good"
+    assert core.report(1.0, calls=600)["lost"].value == 599
 
 
 def test_the_account_carries_the_report() -> None:

@@ -6,6 +6,7 @@ import json
 import math
 import random
 from collections import OrderedDict
+from dataclasses import replace
 from hmac import compare_digest
 from typing import TYPE_CHECKING, Final, Literal
 from urllib.parse import parse_qsl, unquote, urlsplit
@@ -14,7 +15,7 @@ from ..errors import InputError
 from .bodies import Filler
 from .enforcers import build
 from .gate import Gate
-from .judging import judge
+from .judging import Bars, judge
 from .paths import JSON, Answer, answer, item, problem
 from .playing import Play
 from .settings import Settings
@@ -176,9 +177,13 @@ class Core:
             self._replayed = (count, replay(self.scenario, self.origin + (self.tally.first or 0.0), count))
         return self._replayed[1]
 
-    def report(self, now: float) -> ReportCard:
-        """The verdict on the client until now; a scenario says what is wanted in it."""
-        return judge(self.account(now), self.scenario.bars if self.scenario is not None else None)
+    def report(self, now: float, calls: int | None = None) -> ReportCard:
+        """The verdict on the client until now; a scenario says what is wanted in it.
+
+        calls: how many different items the client was to fetch, where that is known.
+        """
+        bars = self.scenario.bars if self.scenario is not None else Bars()
+        return judge(self.account(now), replace(bars, calls=calls))
 
     def _speak(self) -> None:
         settings = self.settings

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import socket
 import struct
+import sys
 from collections import deque
 from hashlib import blake2b
 from typing import TYPE_CHECKING, Any, Final, cast
@@ -33,7 +34,7 @@ _LINGER: Final = 1.0
 _CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
 _NOBODY: Final = (204, 304)
 # Closed with this set, a connection ends with a RST and not with a FIN.
-_NO_FAREWELL: Final = struct.pack("ii", 1, 0)
+_NO_FAREWELL: Final = struct.pack("hh" if sys.platform == "win32" else "ii", 1, 0)
 
 
 class _Turn:
