@@ -251,7 +251,8 @@ class Core:
             return Verdict(0, headers, b"", JSON, delay, fault, None, book, now)
         name = None
         if path.startswith("/items/") and len(path) > 7:
-            name = path[7:] if "%" not in path else unquote(path[7:])
+            if request.method != "HEAD":  # which serves nothing
+                name = path[7:] if "%" not in path else unquote(path[7:])
             made = item(path[7:], query)
         else:
             made = answer(path, query, lambda: self._times_asked(target))
