@@ -201,11 +201,20 @@ def test_interim_answers_pass() -> None:
 
 def test_a_refused_expectation_closes_the_connection() -> None:
     """Whoever waited for 100 Continue and got a refusal has a connection that is closed: its body may come or not."""
-    with RawUpstream() as upstream, Proxy(upstream.url, refuse="every:1") as proxy:
-        answered = ask(proxy, b"PUT / HTTP/1.1\r\nHost: x\r\nExpect: 100-continue\r\nContent-Length: 2\r\n\r\n")
+    expecting = b"PUT / HTTP/1.1\r\nHost: x\r\nExpect: 100-continue\r\nContent-Length: 2\r\n\r\n"
+    with RawUpstream() as raw, Proxy(raw.url, refuse="every:1") as proxy:
+        answered = ask(proxy, expecting)
         assert answered.startswith(b"HTTP/1.1 429 ")
         assert b"Connection: close\r\n" in answered
-        assert upstream.requests == []
+        assert raw.requests == []
+    upstream = socket.create_server(("127.0.0.1", 0))
+    with upstream, Proxy(f"http://127.0.0.1:{upstream.getsockname()[1]}") as proxy, dial(proxy) as sock:
+        sock.sendall(expecting)
+        side, _ = upstream.accept()
+        with side:
+            read_until(side, b"\r\n\r\n")
+            side.sendall(b"HTTP/1.1 403 Forbidden\r\nContent-Length: 0\r\n\r\n")
+            assert b"Connection: close\r\n" in read_until(sock, ())
 
 
 def test_pipelined_requests_are_answered_in_order() -> None:
@@ -423,9 +432,10 @@ def test_an_answer_that_is_none_is_a_502(raw: bytes) -> None:
         assert proxy.account().upstream_failures == 1
 
 
-def test_what_follows_an_answer_unasked_is_nobodys() -> None:
+@pytest.mark.parametrize("more", [OK.replace(b"ok", b"no"), b"HTTP/1.1 204 No\r\n\r\n", b"HTTP/1.1 2", b"x"])
+def test_what_follows_an_answer_unasked_is_nobodys(more: bytes) -> None:
     """A second answer behind the first is not given to the next client: the connection is dropped."""
-    with RawUpstream(OK + OK.replace(b"ok", b"no")) as upstream, Proxy(upstream.url) as proxy:
+    with RawUpstream(OK + more) as upstream, Proxy(upstream.url) as proxy:
         for _ in range(5):
             assert get(proxy, "/")[2] == b"ok"
         assert upstream.connections == 5
@@ -452,12 +462,33 @@ def test_an_answer_that_breaks_off_looks_broken(raw: bytes) -> None:
         assert (account.upstream_failures, account.answered) == (1, 0)
 
 
+def test_an_answer_that_breaks_off_is_reset_where_its_end_would_look_right() -> None:
+    """An HTTP/1.0 client, for whom closing ends a body, sees a reset when the upstream broke off."""
+
+    def answer(sock: socket.socket, _: bytes) -> None:
+        sock.sendall(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n4\r\nhalf\r\n")
+        sock.shutdown(socket.SHUT_WR)
+
+    with RawUpstream(answer) as upstream, Proxy(upstream.url) as proxy, pytest.raises(ConnectionResetError):
+        ask(proxy, b"GET / HTTP/1.0\r\n\r\n")
+
+
+def test_an_idle_connection_is_closed_before_it_is_stale(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A connection that nobody used for a while is closed by the proxy, and the next request takes a new one."""
+    monkeypatch.setattr("paceline.testing.proxy_upstream._KEEP", 0.05)
+    with RawUpstream() as upstream, Proxy(upstream.url, timeout=0.4) as proxy:
+        assert get(proxy, "/")[2] == b"ok"
+        assert upstream.closed.acquire(timeout=20)
+        assert get(proxy, "/")[2] == b"ok"
+        assert upstream.connections == 2
+
+
 def test_a_silent_upstream_is_a_504_and_a_silent_client_a_408() -> None:
     """Whoever keeps the other waiting longer than the timeout is given up, and the reason told."""
-    with RawUpstream(lambda *_: None) as upstream, Proxy(upstream.url, timeout=0.2) as proxy:
+    with RawUpstream(lambda *_: None) as upstream, Proxy(upstream.url, timeout=0.5) as proxy:
         status, _, body = get(proxy, "/")
         assert status == 504
-        assert json.loads(body)["error"] == "nothing came from the upstream for 0.2 s"
+        assert json.loads(body)["error"] == "nothing came from the upstream for 0.5 s"
         assert ask(proxy, b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\nhalf").startswith(b"HTTP/1.1 408 ")
         assert ask(proxy, b"GET / HTT").startswith(b"HTTP/1.1 408 ")
         assert proxy.account().upstream_timeouts == 1
@@ -473,9 +504,13 @@ def test_a_proxy_that_is_its_own_upstream_says_so() -> None:
         assert "its own address" in json.loads(body)["error"]
 
 
-def test_an_early_answer_ends_the_upload_not_the_client() -> None:
-    """An upstream that answers before the body is there is passed on; the rest of the body is read over."""
-    early = b"HTTP/1.1 413 Too Large\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
+@pytest.mark.parametrize("last", [b"Connection: close\r\n", b""])
+def test_an_early_answer_ends_the_upload_not_the_client(last: bytes) -> None:
+    """An upstream that answers before the body is there is passed on; the rest of the body is read over.
+
+    Its connection is not used again, though it offers to keep it: it would take the next request for the body's rest.
+    """
+    early = b"HTTP/1.1 413 Too Large\r\nContent-Length: 0\r\n" + last + b"\r\n"
     upstream = socket.create_server(("127.0.0.1", 0))
     with upstream, Proxy(f"http://127.0.0.1:{upstream.getsockname()[1]}") as proxy, dial(proxy) as sock:
         sock.sendall(b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 100000\r\n\r\n" + b"x" * 1000)
@@ -484,8 +519,13 @@ def test_an_early_answer_ends_the_upload_not_the_client() -> None:
             read_until(side, b"x" * 1000)
             side.sendall(early)
             assert read_until(sock, b"\r\n\r\n").startswith(b"HTTP/1.1 413 ")
-            sock.sendall(b"x" * 99_000 + b"GET /-/account HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
-            assert json.loads(read_until(sock, ()).partition(b"\r\n\r\n")[2])["answered"] == 1
+            sock.sendall(b"x" * 99_000 + CLOSING)
+            second, _ = upstream.accept()
+            with second:
+                assert read_until(second, b"\r\n\r\n").startswith(b"GET /a ")
+                second.sendall(OK)
+                assert read_until(sock, ()).endswith(b"ok")
+        assert proxy.account().answered == 2
 
 
 # -- TLS

@@ -100,7 +100,7 @@ def test_a_lost_reply_shows_who_writes_twice(server: Server) -> None:
     with Proxy(server.url, cut="every:2", when="after") as proxy:
         assert send(proxy, "/items/1", "POST", b"one") == 200
         assert send(proxy, "/items/1", "POST", b"two") == "RemoteDisconnected"
-        assert send(proxy, "/items/1", "POST", b"three") == 200
+        assert send(proxy, "/items/1", "POST", b"six") == 200
         assert send(proxy, "/items/2", "PUT", b"two") == "RemoteDisconnected"
         assert send(proxy, "/items/2", "PUT", b"two") == 200
         assert send(proxy, "/items/3", "POST", b"k", **{"Idempotency-Key": "1"}) == "RemoteDisconnected"
@@ -135,7 +135,7 @@ def test_slow_answers_come_later(server: Server) -> None:
         with Proxy(server.url, slow="every:2", slow_seconds=0.2, when=when, watch=times.append) as proxy:
             assert [send(proxy, f"/items/1?bytes={n}") for n in (20, 200_000)] == [200, 200]
             wait_for(lambda times=times: len(times) == 2, "both to be over")
-            assert times[0].seconds < 0.2 <= times[1].seconds
+            assert times[0].seconds < 0.198 <= times[1].seconds  # uvloop's timers may be a millisecond early
             assert times[1].received_bytes == 200_000
             assert proxy.account().slowed == 1
 
@@ -149,7 +149,7 @@ def test_pipelined_requests_are_slow_side_by_side(server: Server) -> None:
             answered = b""
             while answered.count(b"HTTP/1.1 200") < 20:
                 answered += sock.recv(65536)
-        assert all(each.seconds >= 0.3 for each in times)
+        assert all(each.seconds >= 0.298 for each in times)
         assert times[-1].seconds < 3.0
 
 
