@@ -50,6 +50,13 @@ def get(proxy: Proxy, path: str, **headers: str) -> tuple[int, dict[str, str], b
             return error.code, dict(error.headers), error.read()
 
 
+def listening() -> socket.socket:
+    """A socket that a test accepts connections of, and waits for no longer than a while."""
+    sock = socket.create_server(("127.0.0.1", 0))
+    sock.settimeout(20)
+    return sock
+
+
 CLOSING = b"GET /a HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
 
 
@@ -182,7 +189,7 @@ def test_interim_answers_pass() -> None:
     def answer(sock: socket.socket, request: bytes) -> None:
         sock.sendall(b"HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n" + OK)
 
-    upstream = socket.create_server(("127.0.0.1", 0))
+    upstream = listening()
     with upstream, Proxy(f"http://127.0.0.1:{upstream.getsockname()[1]}") as proxy, dial(proxy) as sock:
         sock.sendall(b"PUT / HTTP/1.1\r\nHost: x\r\nExpect: 100-continue\r\nContent-Length: 2\r\n\r\n")
         side, _ = upstream.accept()
@@ -207,7 +214,7 @@ def test_a_refused_expectation_closes_the_connection() -> None:
         assert answered.startswith(b"HTTP/1.1 429 ")
         assert b"Connection: close\r\n" in answered
         assert raw.requests == []
-    upstream = socket.create_server(("127.0.0.1", 0))
+    upstream = listening()
     with upstream, Proxy(f"http://127.0.0.1:{upstream.getsockname()[1]}") as proxy, dial(proxy) as sock:
         sock.sendall(expecting)
         side, _ = upstream.accept()
@@ -475,7 +482,7 @@ def test_an_answer_that_breaks_off_is_reset_where_its_end_would_look_right() -> 
 
 def test_an_idle_connection_is_closed_before_it_is_stale(monkeypatch: pytest.MonkeyPatch) -> None:
     """A connection that nobody used for a while is closed by the proxy, and the next request takes a new one."""
-    monkeypatch.setattr("paceline.testing.proxy_upstream._KEEP", 0.05)
+    monkeypatch.setattr("paceline.testing.proxy_pool._KEEP", 0.05)
     with RawUpstream() as upstream, Proxy(upstream.url, timeout=0.4) as proxy:
         assert get(proxy, "/")[2] == b"ok"
         assert upstream.closed.acquire(timeout=20)
@@ -511,7 +518,7 @@ def test_an_early_answer_ends_the_upload_not_the_client(last: bytes) -> None:
     Its connection is not used again, though it offers to keep it: it would take the next request for the body's rest.
     """
     early = b"HTTP/1.1 413 Too Large\r\nContent-Length: 0\r\n" + last + b"\r\n"
-    upstream = socket.create_server(("127.0.0.1", 0))
+    upstream = listening()
     with upstream, Proxy(f"http://127.0.0.1:{upstream.getsockname()[1]}") as proxy, dial(proxy) as sock:
         sock.sendall(b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 100000\r\n\r\n" + b"x" * 1000)
         side, _ = upstream.accept()
@@ -588,7 +595,7 @@ def test_a_client_that_does_not_read_stops_the_upstream() -> None:
 @pytest.mark.usefixtures("either_loop")
 def test_an_upstream_that_does_not_read_stops_the_client() -> None:
     """Of an endless upload, no more is taken from the client than buffers hold, before a connection stands and after."""
-    upstream = socket.create_server(("127.0.0.1", 0))
+    upstream = listening()
     with upstream, Proxy(f"http://127.0.0.1:{upstream.getsockname()[1]}") as proxy, dial(proxy) as sock:
         sock.sendall(b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 1000000000\r\n\r\n")
         sock.settimeout(0.3)

@@ -12,8 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from paceline.testing.proxy_core import ProxyCore
+from paceline.testing.proxy_pool import Pool
 from paceline.testing.proxy_settings import ProxySettings
-from paceline.testing.proxy_upstream import Pool, UpstreamConnection
+from paceline.testing.proxy_upstream import UpstreamConnection
 from paceline.testing.proxy_wire import ClientConnection, ProxyDoor
 
 if TYPE_CHECKING:

@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 
     from .proxy_core import Answer, ProxyCore
     from .proxy_heads import Pairs
+    from .proxy_pool import Pool
     from .proxy_record import Passage, Record
-    from .proxy_upstream import Pool
 
 try:
     import httptools
