@@ -5,7 +5,7 @@ from __future__ import annotations
 import http.client
 import json
 import re
-import signal
+import signal as signals
 import socket
 import subprocess
 import sys
@@ -215,6 +215,22 @@ def test_the_limits_own_words_replace_the_upstreams() -> None:
     assert head_of(answered)[1]["x-ratelimit-used"] == "1"
 
 
+def test_refusals_are_worded_as_a_provider_words_them(server: Server) -> None:
+    """With a dialect, refusals by rule and by limit come as the provider's own, and are read as such."""
+    with Proxy(server.url, "2/min", refuse="first:1", dialect="openai") as proxy:
+        refused: list[paceline.Signal] = []
+        for number in range(4):
+            try:
+                urllib.request.urlopen(f"{proxy.url}/items/{number}", timeout=20).close()
+            except urllib.error.HTTPError as error:
+                with error:
+                    refused.append(
+                        paceline.read_signal(error.code, error.headers, error.read(), now=0, dialect="openai")
+                    )
+        assert sorted(server.items()) == ["1", "2"]
+        assert [(each.refused, each.retry_after is not None) for each in refused] == [(True, True)] * 2
+
+
 def test_limits_by_key(server: Server) -> None:
     """With a key, each key has limits of its own."""
     with Proxy(server.url, "1/min", key="header:X-Api-Key") as proxy:
@@ -282,7 +298,7 @@ def test_the_command_says_where_it_listens_and_at_the_end_what_it_saw(server: Se
         server.stop()
         assert [send(url, "/items/1") for _ in range(3)] == [502, 502, 502]
     finally:
-        process.send_signal(signal.SIGINT)
+        process.send_signal(signals.SIGINT)
         out, err = process.communicate(timeout=30)
     assert process.returncode == 0
     assert re.search(r"refused \(injected\)\s+2", out)

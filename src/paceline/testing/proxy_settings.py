@@ -34,14 +34,15 @@ class ProxyOptions(TypedDict, total=False):
     slow: str | Sequence[str]
     when: str
     rule_key: str
-    refuse_status: int
+    refuse_status: int | None
     refuse_wait: float
     fail_status: int
     slow_seconds: float
     latency: float
     jitter: float
-    retry_after: str
-    headers: str
+    retry_after: str | None
+    headers: str | None
+    dialect: str | None
     noise_rps: float
     charge_refused: bool
     lockout: float
