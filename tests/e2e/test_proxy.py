@@ -183,14 +183,16 @@ def test_answers_without_a_body_end_with_their_head(head: bytes) -> None:
         assert proxy.account().answered == 3
 
 
-def test_interim_answers_pass() -> None:
+@pytest.mark.parametrize("when", ["before", "after"])
+def test_interim_answers_pass(when: str) -> None:
     """100 Continue comes from the upstream before the body is sent, 103 too; HTTP/1.0 sees the final answer alone."""
 
     def answer(sock: socket.socket, request: bytes) -> None:
         sock.sendall(b"HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n" + OK)
 
     upstream = listening()
-    with upstream, Proxy(f"http://127.0.0.1:{upstream.getsockname()[1]}") as proxy, dial(proxy) as sock:
+    port = upstream.getsockname()[1]
+    with upstream, Proxy(f"http://127.0.0.1:{port}", when=when) as proxy, dial(proxy) as sock:
         sock.sendall(b"PUT / HTTP/1.1\r\nHost: x\r\nExpect: 100-continue\r\nContent-Length: 2\r\n\r\n")
         side, _ = upstream.accept()
         with side:
@@ -242,6 +244,19 @@ def test_pipelined_requests_are_answered_in_order() -> None:
     items = [int(number) for _, number in found if number]
     assert statuses == [429 if number % 3 == 0 else 200 for number in range(1, 201)]
     assert items == [number for number in range(1, 201) if number % 3]
+
+
+def test_nothing_behind_the_last_request_is_served() -> None:
+    """What follows a request that closes the connection, or one that is cut, is neither answered nor passed on."""
+    with RawUpstream() as upstream:
+        with Proxy(upstream.url) as proxy:
+            assert ask(proxy, CLOSING + CLOSING.replace(b"/a", b"/b")).count(b"HTTP/1.1 ") == 1
+            assert ask(proxy, b"GET /a HTTP/1.0\r\n\r\nGET /b HTTP/1.0\r\n\r\n").count(b"HTTP/1.1 ") == 1
+        for when, sent in (("before", 0), ("after", 1)):
+            with Proxy(upstream.url, cut="first:1", when=when) as proxy:
+                assert ask(proxy, CLOSING.replace(b"Connection: close\r\n", b"") + CLOSING.replace(b"/a", b"/b")) == b""
+                assert proxy.account().passed == sent
+        assert not any(request.startswith(b"GET /b") for request in upstream.requests)
 
 
 def test_many_clients_at_once() -> None:

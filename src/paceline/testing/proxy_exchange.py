@@ -48,7 +48,7 @@ class Passing:
         self._fields = fields
         self._arrived = arrived
         self._old = old  # HTTP/1.0
-        self._keep = keep
+        self.keep = keep  # the connection goes on behind this answer
         self.head_only = method == "HEAD"
         self.begun = False
         self._chunked = b"transfer-encoding" in fields
@@ -178,7 +178,7 @@ class Passing:
     def spoil(self, answer: Answer) -> None:
         """The request broke within its body: the upstream must not take it for whole."""
         self._stop_asking()
-        self._keep = False
+        self.keep = False
         if not self.begun:
             self._plan.answer, self._plan.delay = answer, 0.0
         elif self._answer_over:
@@ -195,7 +195,7 @@ class Passing:
         """An interim answer: passed on to those who know them (RFC 9110 section 15.2)."""
         if status == 100:
             self._continued = True
-        if not self._old and status != 101 and self._backlog is None and not self._plan.after:
+        if not self._old and status != 101:
             drop = hop_by_hop(headers)
             kept = [(name, value) for name, value in headers if name.lower() not in drop]
             head = head_bytes(b"HTTP/1.1 %d %b" % (status, reason), kept)
@@ -235,13 +235,13 @@ class Passing:
         framed = length is not None or self.head_only or status in (204, 304)
         if not framed:
             if self._old:
-                self._keep = False
+                self.keep = False
             else:
                 self._chunks = True
                 more = CHUNKED
         if self._expects and not self._continued and not self._request_over:
-            self._keep = False  # whether the body will come, nobody knows
-        if not self._keep:
+            self.keep = False  # whether the body will come, nobody knows
+        if not self.keep:
             more += b"Connection: close\r\n"
         elif self._old:
             more += b"Connection: keep-alive\r\n"
@@ -340,7 +340,7 @@ class Passing:
             client.write(last_chunk(trailers))
         client.flush()
         self._end(client.open)
-        if not self._keep:
+        if not self.keep:
             client.hang_up()
 
     def broke(self, error: str, late: bool) -> None:
@@ -372,16 +372,16 @@ class Passing:
         self._stop_asking()
         self._held.clear()
         if self._expects and not self._request_over and not self._continued:
-            self._keep = False
+            self.keep = False
         self._status = answer.status
         self._answer_headers = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in answer.headers]
-        extra = "close" if not self._keep else "keep-alive" if self._old else ""
+        extra = "close" if not self.keep else "keep-alive" if self._old else ""
         head = client.door.head(answer, extra)
         self._started = True
         client.write(head if self.head_only or answer.status in (204, 304) else head + answer.body)
         client.flush()
         self._end(client.open, own=True)
-        if not self._keep:
+        if not self.keep:
             client.hang_up()
 
     def _stop_asking(self) -> None:
