@@ -169,8 +169,8 @@ class Adapter(HTTPAdapter):
                 _discard(outcome.answer)
             raise
 
-    def __setstate__(self, state: Mapping[str, Any]) -> None:
-        super().__setstate__(state)  # type: ignore[misc]
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        super().__setstate__(state)
         self._lanes = Lanes(self.policy, Lane)
 
 
@@ -196,7 +196,7 @@ class Session(requests.Session):
         self.mount("https://", adapter)
         self.mount("http://", adapter)
 
-    def mount(self, prefix: str | bytes, adapter: Any) -> None:
+    def mount(self, prefix: str, adapter: Any) -> None:
         """As of requests; warns where retries of urllib3's take the place of the policy's."""
         super().mount(prefix, adapter)
         if not isinstance(adapter, Adapter):
