@@ -5,7 +5,6 @@ from __future__ import annotations
 import _thread
 import asyncio
 import importlib.util
-import queue
 import socket
 import ssl
 import threading
@@ -50,20 +49,20 @@ def installed(start: int | None, patience: float) -> Iterator[tuple[World, Clock
     try:
         swap(pairs, undo)
         _methods(undo, started)
-        world.enter(world.expect(threading.current_thread().name))
+        me = world.expect(threading.current_thread().name)
+        world.enter(me)
         world.begin()
         try:
             yield world, clocks
         finally:
             world.end()
+            world.leave(me)
     finally:
         while undo:
             undo.pop()()
         # What was imported or made in the block holds stand-ins.
         swap([(new, old) for old, new in pairs])
         activate(None)
-        for party in list(world.parties):
-            party.close()
 
 
 def _others(started: WeakKeyDictionary[Any, Party]) -> list[Swap]:
@@ -72,7 +71,7 @@ def _others(started: WeakKeyDictionary[Any, Party]) -> list[Swap]:
         (real.allocate_lock, Stand(real.allocate_lock, threads.make_lock)),
         (real.select_, Stand(real.select_, polling.select_stand)),
         (real.poll, polling.Poll),
-        (real.SimpleQueue, queue._PySimpleQueue),  # type: ignore[attr-defined]
+        (real.SimpleQueue, threads.VirtualSimpleQueue),
     ]
     pairs += [
         (start, Stand(start, threads.starter(started)))

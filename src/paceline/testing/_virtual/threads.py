@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import queue
 import threading
 from collections import deque
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from . import real
@@ -16,7 +18,7 @@ if TYPE_CHECKING:
 
     from .world import World
 
-__all__ = ["VirtualLock", "join", "make_lock", "starter"]
+__all__ = ["VirtualLock", "VirtualSimpleQueue", "join", "make_lock", "starter"]
 
 
 class VirtualLock:
@@ -95,6 +97,78 @@ class VirtualLock:
         self._queue.clear()
 
 
+class VirtualSimpleQueue:
+    """A queue whose waits the rule sees; as with the original, `put` may be called from a destructor at any point."""
+
+    def __init__(self) -> None:
+        self._queue: Any = real.SimpleQueue()
+        self._waiters: deque[tuple[World, Party]] = deque()
+
+    def put(self, item: Any, block: bool = True, timeout: float | None = None) -> None:  # noqa: ARG002 - never blocks
+        """As `queue.SimpleQueue.put`."""
+        self._queue.put(item)
+        if self._waiters:
+            with suppress(IndexError):
+                world, party = self._waiters.popleft()
+                with world.mutex:
+                    world.wake(party)
+
+    def put_nowait(self, item: Any) -> None:
+        """As `queue.SimpleQueue.put_nowait`."""
+        self.put(item)
+
+    def get(self, block: bool = True, timeout: float | None = None) -> Any:
+        """As `queue.SimpleQueue.get`."""
+        both = here()
+        if both is None or not block or (timeout is not None and timeout < 0):
+            return self._queue.get(block, timeout)
+        world, party = both
+        until = None if timeout is None else world.now + nanoseconds(timeout)
+        began = world.now
+        while not world.closed:
+            self._waiters.append(both)
+            try:
+                # Those that wait for the last item may be two: whoever comes too late waits on.
+                item = self._queue.get_nowait()
+            except queue.Empty:
+                if until is not None and world.now >= until:
+                    self._forget(both)
+                    world.record(party, "lock", world.now - began)
+                    raise
+            else:
+                self._forget(both)
+                world.record(party, "lock", world.now - began)
+                return item
+            try:
+                world.wait(party, until)
+            finally:
+                self._forget(both)
+        return self._queue.get(True, world.remaining(until))
+
+    def _forget(self, both: tuple[World, Party]) -> None:
+        with suppress(ValueError):
+            self._waiters.remove(both)
+            return
+        # It was told of an item already: if it leaves one behind, so is the next.
+        if self._waiters and not self._queue.empty():
+            with suppress(IndexError):
+                world, party = self._waiters[0]
+                with world.mutex:
+                    world.wake(party)
+
+    def get_nowait(self) -> Any:
+        """As `queue.SimpleQueue.get_nowait`."""
+        return self._queue.get_nowait()
+
+    def empty(self) -> bool:
+        """As `queue.SimpleQueue.empty`."""
+        return bool(self._queue.empty())
+
+    def qsize(self) -> int:
+        """As `queue.SimpleQueue.qsize`."""
+        return int(self._queue.qsize())
+
+
 def make_lock(_: Any = None) -> Any:
     """Stands in for `threading.Lock`."""
     both = here()
@@ -158,7 +232,13 @@ def join(threads: WeakKeyDictionary[Any, Party]) -> Callable[..., Any]:
                         party.waiters.remove(me)
         world.record(me, "lock", world.now - began)
         if party.ended:
-            real.join(self)  # what is left of it is its very end
+            # What is left of it is its very end, after which nobody in the block counts it: to the kernel, this
+            # thread sleeps on a lock meanwhile, and yet it is about to run.
+            native, me.native = me.native, None
+            try:
+                real.join(self)
+            finally:
+                me.native = native
         elif world.closed:
             real.join(self, world.remaining(until))
 

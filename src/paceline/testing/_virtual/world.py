@@ -42,7 +42,7 @@ _TRANSIT: Final = 0.0002
 _STALLED_TRANSIT: Final = 0.25  # bytes that do not move for so long wait for a reader, not for the network
 _SAMPLE: Final = 0.002
 _LONGEST_SAMPLE: Final = 0.05
-_ASLEEP: Final = 0.015  # three times what a thread waits at most, at once, for the interpreter's lock
+_ASLEEP: Final = 0.05  # ten times what a thread waits at most, at once, for the interpreter's lock
 _BACKSTAGE: Final = ("paceline-test-server", "paceline-test-proxy", "paceline-proxy")
 
 
@@ -54,8 +54,8 @@ class Party:
     """A thread of the block, and what it waits for."""
 
     __slots__ = (
-        "asleep", "backstage", "ended", "fds", "gate", "name", "native", "news", "thread", "until", "waiters", "waiting",
-        "wake_read", "wake_write", "watch",
+        "asleep", "backstage", "ended", "fds", "gate", "name", "native", "news", "stalled", "thread", "until", "waiters",
+        "waiting", "wake_read", "wake_write", "watch",
     )  # fmt: skip
 
     def __init__(self, name: str) -> None:
@@ -67,17 +67,21 @@ class Party:
         self.gate.acquire()
         self.waiting = self.news = self.ended = False
         self.until: int | None = None
+        self.stalled: str | None = None  # what it is to be told
         self.fds: Sequence[tuple[int, int]] = ()
         self.watch: Callable[[], Iterable[int]] | None = None
         self.waiters: deque[Party] = deque()  # who waits for its end
         self.asleep: tuple[int, float] | None = None  # the kernel's count of its switches, and since when it is that
         self.wake_read = self.wake_write = -1
 
-    def sleep_on_descriptors(self) -> None:
-        """Blocks until one of the descriptors is ready, or `rouse`."""
+    def open(self) -> None:
+        """Makes what wakes it from a wait for descriptors."""
         if self.wake_read < 0:
             self.wake_read, self.wake_write = os.pipe()
             os.set_blocking(self.wake_read, False)
+
+    def sleep_on_descriptors(self) -> None:
+        """Blocks until one of the descriptors is ready, or `rouse`."""
         poller = real.poll()
         for fd, events in self.fds:
             poller.register(fd, events)
@@ -86,9 +90,10 @@ class Party:
 
     def rouse(self) -> None:
         """Ends the real wait; the mutex is held."""
-        if self.wake_write >= 0 and self.fds:
+        if self.fds:
             os.write(self.wake_write, b"\0")
-        self.gate.release()
+        else:
+            self.gate.release()
 
     def calm(self) -> None:
         """Takes back what `rouse` has left, so that the next wait does not end at once."""
@@ -125,7 +130,7 @@ class World:
         self.jumps: list[int] = []
         self.waits: list[Wait] = []
         self._patience = patience
-        self._stalled: str | None = None
+        self._failed: str | None = None
         self._moves = 0
         self._bell = real.allocate_lock()
         self._bell.acquire()
@@ -187,6 +192,8 @@ class World:
         fds: descriptors and what to poll them for. watch: the descriptors behind them, where one stands for
         many (an epoll's). It may return earlier: whoever calls looks again.
         """
+        if fds:
+            party.open()
         with self.mutex:
             if self.closed or party.news or (until is not None and until <= self.now):
                 party.news = False
@@ -208,8 +215,9 @@ class World:
                 party.news = False
                 party.calm()
                 party.fds, party.watch = (), None
-        if self._stalled is not None:
-            raise Stalled(self._stalled)
+        why, party.stalled = party.stalled or self._failed, None
+        if why is not None:
+            raise Stalled(why)
 
     def wake(self, party: Party) -> None:
         """There is news for that party; it counts as running from now on. The mutex is held."""
@@ -268,6 +276,8 @@ class World:
             moves, since = -1, real.monotonic()
             while True:
                 with self.mutex:
+                    self._rung = self._resting = False
+                    self._bell.acquire(False)
                     if self.closed:
                         return
                     self._settle()
@@ -278,13 +288,18 @@ class World:
                     elif real.monotonic() - since > self._patience:
                         self._give_up()
                         moves, since = self._moves, real.monotonic()
-                self._bell.acquire(timeout=-1 if pause is None else pause)
-                self._rung = self._resting = False
+                self._listen(pause)
         except BaseException:  # noqa: BLE001 - told to those who wait, who would else wait for ever
             with self.mutex:
-                self._stall(f"virtual time has failed:\n{traceback.format_exc()}")
+                self._failed = f"virtual time has failed:\n{traceback.format_exc()}"
+                self._stall(self._failed)
         finally:
             self._gone.release()
+
+    def _listen(self, pause: float | None) -> None:
+        """Sleeps until called, or for `pause` seconds; the bell stays rung until the next look."""
+        if self._bell.acquire(timeout=-1 if pause is None else pause):
+            self._bell.release()
 
     def _decide(self) -> float | None:
         """Jumps if it may; seconds after which to look again, None: when called. The mutex is held."""
@@ -343,7 +358,7 @@ class World:
         if not any(party.until is not None for party in waiting):
             return False
         now = real.monotonic()
-        enough = max(_ASLEEP, 3 * sys.getswitchinterval())
+        enough = max(_ASLEEP, 10 * sys.getswitchinterval())
         stuck = True
         for party in self.parties:
             if party.waiting:
@@ -372,9 +387,9 @@ class World:
         )
 
     def _stall(self, why: str) -> None:
-        self._stalled = why
         for party in self.parties:
             if party.waiting:
+                party.stalled = why
                 self.wake(party)
 
 
