@@ -1,21 +1,26 @@
-"""Virtual time for tests: a wait of an hour passes in milliseconds, over real sockets, in threads and asyncio."""
+"""Virtual time for tests: a wait of an hour passes in milliseconds, over real sockets, in threads and asyncio; or not at all."""
 
 from __future__ import annotations
 
+import asyncio
 import datetime
 import math
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from threading import current_thread
+from typing import TYPE_CHECKING, Any
 
 from ..errors import InputError
+from ._virtual import real
+from ._virtual.clocks import Clocks, Stand
 from ._virtual.install import installed
+from ._virtual.swap import swap
 from ._virtual.waits import Wait
-from ._virtual.world import Stalled, World, here, nanoseconds
+from ._virtual.world import Stalled, World, active, here, nanoseconds
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
-__all__ = ["Stalled", "VirtualTime", "Wait", "virtual_time"]
+__all__ = ["Skipped", "Stalled", "VirtualTime", "Wait", "no_waiting", "virtual_time"]
 
 
 class VirtualTime:
@@ -89,8 +94,89 @@ def virtual_time(
     >>> clock.now, clock.slept
     (3600.0, (3600.0,))
     """
+    if _skipped is not None:
+        raise InputError("sleeps are skipped already: one block of no_waiting or virtual_time at a time")
     with installed(_epoch(start), patience) as (world, clocks):
         yield VirtualTime(world, clocks.epoch)
+
+
+class Skipped:
+    """The sleeps that were skipped in a block of `no_waiting`."""
+
+    def __init__(self) -> None:
+        self._waits: list[Wait] = []
+
+    @property
+    def waits(self) -> tuple[Wait, ...]:
+        """Each sleep, in order of their beginnings."""
+        return tuple(self._waits)
+
+    @property
+    def slept(self) -> tuple[float, ...]:
+        """The seconds of each sleep, in order of their beginnings."""
+        return tuple(wait.seconds for wait in self._waits)
+
+    def __repr__(self) -> str:
+        return f"<Skipped {len(self._waits)} sleeps, {sum(self.slept):g} s>"
+
+
+# What `no_waiting` has skipped so far, in nanoseconds; None outside of it.
+_skipped: Skipped | None = None
+
+
+@contextmanager
+def no_waiting() -> Iterator[Skipped]:
+    """Lets every `time.sleep` and `asyncio.sleep` of the process return at once, and keeps account of them.
+
+    For unit tests without sockets or other threads: what was slept is added to all clocks, so that a loop that sleeps
+    until a moment ends; no order is kept between threads or tasks. Waits for locks, queues and timers are as ever: for
+    these, and for limiters, there is `virtual_time`. Raises InputError inside a block of either.
+
+    >>> import time
+    >>> with no_waiting() as skipped:
+    ...     time.sleep(3600)
+    >>> skipped.slept
+    (3600.0,)
+    """
+    global _skipped
+    if _skipped is not None or active() is not None:
+        raise InputError("sleeps are skipped already, or virtual: one block of no_waiting or virtual_time at a time")
+    skipped = Skipped()
+    began, ahead = real.monotonic_ns(), 0
+
+    def elapsed() -> int:
+        return real.monotonic_ns() - began + ahead
+
+    def skip(seconds: float, task: str | None) -> None:
+        nonlocal ahead
+        if seconds > 0:
+            moment = elapsed() / 1e9
+            skipped._waits.append(Wait(float(seconds), "sleep", current_thread().name, task, moment))
+            ahead += nanoseconds(seconds)
+
+    def sleep(original: Any, seconds: float, /) -> None:
+        if isinstance(seconds, int | float) and seconds > 0:
+            skip(seconds, None)
+        else:
+            original(seconds)
+
+    async def asleep(original: Any, delay: float, result: Any = None) -> Any:
+        task = asyncio.current_task()
+        skip(delay, None if task is None else task.get_name())
+        return await original(0, result)
+
+    clocks = Clocks(elapsed, None)
+    pairs = [*clocks.stands(), (real.sleep, Stand(real.sleep, sleep)), (asyncio.sleep, Stand(asyncio.sleep, asleep))]
+    undo: list[Callable[[], Any]] = []
+    _skipped = skipped
+    try:
+        swap(pairs, undo)
+        yield skipped
+    finally:
+        while undo:
+            undo.pop()()
+        swap([(new, old) for old, new in pairs])
+        _skipped = None
 
 
 def _epoch(start: float | datetime.datetime | None) -> int | None:
