@@ -105,8 +105,10 @@ def paceline_session(url: str, calls: int) -> list[int]:
 
 
 PIPELINES: dict[str, Callable[[str, int], list[int] | list[int | None]]] = {
-    function.__name__: function
-    for function in (
-        requests_and_urllib3, with_tenacity, with_stamina, httpx_async, paceline_fetch, paceline_session,
-    )  # fmt: skip
+    "requests_and_urllib3": requests_and_urllib3,
+    "with_tenacity": with_tenacity,
+    "with_stamina": with_stamina,
+    "httpx_async": httpx_async,
+    "paceline_fetch": paceline_fetch,
+    "paceline_session": paceline_session,
 }

@@ -131,7 +131,7 @@ class Clocks:
             def __subclasscheck__(cls, subclass: type) -> bool:
                 return issubclass(subclass, of_class)
 
-        class datetime(of_class, metaclass=_Kind):  # noqa: N801 - it is seen under this name
+        class datetime(of_class, metaclass=_Kind):  # type: ignore[misc, valid-type]
             """Stands in for `datetime.datetime`; makes plain ones of that."""
 
             def __new__(cls, *args: Any, **options: Any) -> Any:
@@ -164,7 +164,7 @@ class Clocks:
             def __subclasscheck__(cls, subclass: type) -> bool:
                 return issubclass(subclass, of_class)
 
-        class date(of_class, metaclass=_Kind):  # noqa: N801 - it is seen under this name
+        class date(of_class, metaclass=_Kind):  # type: ignore[misc, valid-type]
             """Stands in for `datetime.date`; makes plain ones of that."""
 
             def __new__(cls, *args: Any, **options: Any) -> Any:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections import deque
+from importlib import import_module
 from typing import Any
 
 try:
-    import httptools
+    httptools: Any = import_module("httptools")
 except ImportError:  # then silence must do, see `traffic`
     httptools = None
 

@@ -64,10 +64,15 @@ def swap(pairs: Sequence[Swap], undo: Undo | None = None) -> None:
             _in_class(holder, news, undo)
 
 
+def _spared(module: Any) -> bool:
+    """Whether what that module holds stays as it is."""
+    return isinstance(module, str) and (module.partition(".")[0] in EXEMPT or module.startswith(_OWN))
+
+
 def _in_dict(holder: dict[Any, Any], news: dict[int, Any], undo: Undo) -> None:
     name = holder.get("__name__")
     module = isinstance(name, str) and "__loader__" in holder
-    if module and (name.partition(".")[0] in EXEMPT or name.startswith(_OWN)):
+    if module and _spared(name):
         return
     for key, value in list(holder.items()):
         if id(value) in news and (module or not isinstance(value, type)):
@@ -76,7 +81,7 @@ def _in_dict(holder: dict[Any, Any], news: dict[int, Any], undo: Undo) -> None:
 
 
 def _in_class(holder: type, news: dict[int, Any], undo: Undo) -> None:
-    if holder.__module__.partition(".")[0] in EXEMPT or holder.__module__.startswith(_OWN):
+    if _spared(holder.__module__):
         return
     for key, value in list(holder.__dict__.items()):
         if id(value) in news and not isinstance(value, type):
@@ -88,13 +93,14 @@ def _in_class(holder: type, news: dict[int, Any], undo: Undo) -> None:
 def _in_partial(holder: partial[Any], news: dict[int, Any], undo: Undo) -> None:
     if id(holder.func) in news and type(holder) is partial:
         rest = (holder.args, holder.keywords, holder.__dict__ or None)
-        undo.append(partial(holder.__setstate__, (holder.func, *rest)))
-        holder.__setstate__((news[id(holder.func)], *rest))
+        change: Any = holder.__setstate__  # type: ignore[attr-defined]
+        undo.append(partial(change, (holder.func, *rest)))
+        change((news[id(holder.func)], *rest))
 
 
 def _in_defaults(holder: FunctionType, behind: dict[int, Any], news: dict[int, Any], undo: Undo) -> None:
     values = holder.__defaults__
-    if values is None or id(values) not in behind or holder.__module__.partition(".")[0] in EXEMPT:
+    if values is None or id(values) not in behind or _spared(holder.__module__):
         return
     undo.append(partial(setattr, holder, "__defaults__", values))
     holder.__defaults__ = tuple(
@@ -104,7 +110,7 @@ def _in_defaults(holder: FunctionType, behind: dict[int, Any], news: dict[int, A
 
 def _in_instance(holder: Any, news: dict[int, Any], undo: Undo) -> None:
     kind = type(holder)
-    if kind.__module__.partition(".")[0] in EXEMPT or kind.__module__.startswith(_OWN):
+    if _spared(kind.__module__):
         return
     names = [name for each in kind.__mro__ for name in _slots(each)]
     names += list(getattr(holder, "__dict__", {}))

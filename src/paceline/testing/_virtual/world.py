@@ -15,7 +15,6 @@ kernel says that it sleeps on a lock (see `kernel`): then only one of the others
 
 from __future__ import annotations
 
-import math
 import os
 import select
 import sys
@@ -322,10 +321,10 @@ class World:
                 return _RECHECK
         self._transit_since = None
         until = min((party.until for party in waiting if party.until is not None), default=None)
-        pause = self.traffic.real_world(waiting)
-        if pause is not None:
+        look_again = self.traffic.real_world(waiting)
+        if look_again is not None:
             self._flow = (real.monotonic_ns(), self.now)
-            return pause if until is None else min(pause, max(0.0, (until - self.now) / 1e9))
+            return look_again if until is None else min(look_again, max(0.0, (until - self.now) / 1e9))
         if until is None:
             return None
         if until > self.now:
@@ -349,8 +348,8 @@ class World:
         began, was = self._flow
         self._flow = None
         waiting = [party for party in self.parties if party.waiting]
-        until = min((party.until for party in waiting if party.until is not None), default=math.inf)
-        self.now = max(self.now, int(min(was + real.monotonic_ns() - began, until)))
+        come = was + real.monotonic_ns() - began
+        self.now = max(self.now, min([come, *(party.until for party in waiting if party.until is not None)]))
         self._wake_due(waiting)
 
     def _all_stuck(self, waiting: Sequence[Party]) -> bool:
