@@ -11,7 +11,15 @@ if TYPE_CHECKING:
 
     from .testing import EventLog, Proxy, Server, Skipped, VirtualTime
 
-__all__: list[str] = []
+__all__ = [
+    "events",
+    "flaky_proxy",
+    "no_waiting",
+    "pytest_configure",
+    "pytest_terminal_summary",
+    "rate_limited_server",
+    "virtual_time",
+]
 
 _PROPERTY = "paceline"
 _MARKERS = (
@@ -22,6 +30,7 @@ _MARKERS = (
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    """Makes the markers known; all that the plugin does in a run that does not use it."""
     for marker in _MARKERS:
         config.addinivalue_line("markers", marker)
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -229,3 +231,11 @@ def test_the_summary_comes_from_all_workers(pytester: pytest.Pytester) -> None:
     result = pytester.runpytest_subprocess("-p", "no:randomly", "-n", "2")
     result.assert_outcomes(passed=2)
     result.stdout.fnmatch_lines(["bad *::test_bad: 4 arrived*", "good *::test_good: 1 arrived*"])
+
+
+def test_the_examples_of_the_page_are_tests_that_pass(pytester: pytest.Pytester) -> None:
+    """All tests shown in docs/howto/testing-with-pytest.md, as one file."""
+    page = Path(__file__).parents[2] / "docs" / "howto" / "testing-with-pytest.md"
+    shown = re.findall(r"^```python\n(.*?)^```", page.read_text("utf-8"), re.MULTILINE | re.DOTALL)
+    result = run(pytester, "\n".join(shown))
+    result.assert_outcomes(passed=9)
