@@ -76,8 +76,10 @@ def _others(started: WeakKeyDictionary[Any, Party]) -> list[Swap]:
     pairs += [
         (start, Stand(start, threads.starter(started)))
         for name in ("start_new_thread", "start_joinable_thread")
-        if (start := getattr(_thread, f"_{name}" if name.startswith("start_j") else name, None)) is not None
+        if (start := getattr(_thread, name, None)) is not None
     ]
+    if real.Lock is not real.allocate_lock:
+        pairs.append((real.Lock, threads.LockKind))  # a class since Python 3.13
     if real.epoll is not None:
         pairs.append((real.epoll, polling.Epoll))
     if importlib.util.find_spec("uvloop") is not None:

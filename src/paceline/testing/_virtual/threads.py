@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from .world import World
 
-__all__ = ["VirtualLock", "VirtualSimpleQueue", "join", "make_lock", "starter"]
+__all__ = ["LockKind", "VirtualLock", "VirtualSimpleQueue", "join", "make_lock", "starter"]
 
 
 class VirtualLock:
@@ -95,6 +95,19 @@ class VirtualLock:
     def _at_fork_reinit(self) -> None:
         self._lock = real.allocate_lock()
         self._queue.clear()
+
+
+class _LockKind(type):
+    def __call__(cls, *args: Any, **options: Any) -> Any:
+        both = here()
+        return real.Lock(*args, **options) if both is None else VirtualLock(both[0])
+
+    def __instancecheck__(cls, instance: Any) -> bool:
+        return isinstance(instance, real.LockType | VirtualLock)
+
+
+class LockKind(metaclass=_LockKind):
+    """Stands in for `threading.Lock` where that is a class."""
 
 
 class VirtualSimpleQueue:
