@@ -389,6 +389,59 @@ def test_a_server_outside_is_waited_for_in_real_time(kind: str) -> None:
             process.terminate()
 
 
+ECHO_SERVER = """
+import socket, time
+with socket.create_server(("127.0.0.1", 0)) as listening:
+    print(listening.getsockname()[1], flush=True)
+    connection, _ = listening.accept()
+    with connection:
+        while data := connection.recv(65536):
+            time.sleep(0.15)
+            connection.sendall(data)
+"""
+
+
+def test_another_protocol_is_waited_for_too() -> None:
+    """An answer in a protocol that nobody can read along is waited for, and over after a second of silence."""
+    with (
+        subprocess.Popen([sys.executable, "-c", ECHO_SERVER], stdout=subprocess.PIPE, text=True) as process,
+        virtual_time() as clock,
+    ):
+        assert process.stdout is not None
+        port = int(process.stdout.readline())
+
+        async def main() -> None:
+            reader, writer = await asyncio.open_connection("127.0.0.1", port)
+            for _ in range(2):
+                writer.write(b"\x00hello\n")
+                assert await asyncio.wait_for(reader.readline(), 30) == b"\x00hello\n"
+            assert 0.2 <= clock.now < 30
+            await asyncio.sleep(HOUR)
+            assert HOUR <= clock.now < HOUR + 30
+            writer.close()
+
+        try:
+            asyncio.run(main())
+        finally:
+            process.terminate()
+
+
+def test_a_child_of_an_event_loop_is_waited_for() -> None:
+    """What a child process prints, and its end, come before a timeout that is longer."""
+
+    async def main() -> bytes:
+        child = await asyncio.create_subprocess_exec(
+            sys.executable, "-c", "import time; time.sleep(0.2); print('done')", stdout=subprocess.PIPE
+        )
+        out, _ = await asyncio.wait_for(child.communicate(), 30)
+        assert await asyncio.wait_for(child.wait(), 30) == 0
+        return out
+
+    with virtual_time() as clock:
+        assert asyncio.run(main()) == b"done\n"
+        assert clock.now < 30
+
+
 def test_threads_from_before_live_in_real_time() -> None:
     """A thread begun outside of the block reads the real clocks while the block is an hour ahead."""
     asked, answered = queue.Queue(), queue.Queue()  # type: ignore[var-annotated]

@@ -271,6 +271,8 @@ class World:
         self._gone.acquire()
 
     def _conduct(self) -> None:
+        # Begun below the module threading: whoever traces all threads, to measure coverage, is to see this one too.
+        sys.settrace(threading.gettrace())
         try:
             moves, since = -1, real.monotonic()
             while True:
