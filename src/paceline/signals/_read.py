@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 __all__ = ["find_dialect", "needs_body", "read_for", "read_signal", "silent"]
 
 _MOST_NAMES: Final = 4096
+_NOTHING_LEFT: Final = frozenset({"0", "0.0"})
 _MOST_FIELDS: Final = 64
 _LONGEST_VALUE: Final = 4096
 # All values that are read as counters and times, together: ten times what any server needs.
@@ -247,10 +248,13 @@ def needs_body(status: int, headers: Headers, *, url: str | None = None, dialect
     """Whether the body's first 64 KiB may hold a signal, so that `read_signal` should be given them.
 
     True for refusals and doubtful statuses; for an answer with a good status only where its provider is known to
-    hide refusals or waits in bodies (GraphQL, MediaWiki, Stack Exchange …), so that others can be streamed.
+    hide refusals or waits in bodies (GraphQL, MediaWiki, Stack Exchange …), or nobody knows the provider and the
+    headers ask for a wait or have nothing left, so that others can be streamed.
 
     >>> needs_body(200, {}, url="https://api.example.com/items"), needs_body(429, {})
     (False, True)
+    >>> needs_body(200, {"Retry-After": "7"}, url="https://api.example.com/items")
+    True
     """
     if status >= 400:
         return status in _BODY_STATUSES
@@ -264,7 +268,12 @@ def needs_body(status: int, headers: Headers, *, url: str | None = None, dialect
         for name, value in [pair for pair in pairs if known(pair[0], _UNKNOWN) is not None]:
             field = _names.get(name, _UNKNOWN)
             field = _learn(name) if field is _UNKNOWN else field
-            if field is not None and (field.dialect is not None or field.role in ("label", "reason")):
+            if field is None:
+                continue
+            if field.role == "wait" or (field.role == "remaining" and text_of(value).strip() in _NOTHING_LEFT):
+                # Nobody who serves asks for a wait: what looks served may be a refusal, and only its body says so.
+                wanted = True
+            elif field.dialect is not None or field.role in ("label", "reason"):
                 marked = DIALECTS[field.dialect].served_body if field.dialect is not None else None
                 wanted = (
                     wanted
