@@ -147,11 +147,11 @@ class ProxyCore:
             # Told by the core that knows how settings word a refusal; what it has seen beside that is nobody's account.
             told = self._refuser.decide(Request("GET", plan.key), now)
             answer = _answer_of(told)
-            signal = read_signal(answer.status, list(answer.headers), answer.body, now=self.origin + now)
+            wait = _wait_of(answer, self.origin + now)
             tally.injected += 1
             # The wait counts from when the answer is given: where it is given late, that is not now.
             at = now if plan.after else now + plan.delay
-            tally.refuse(at, at, plan.key, signal.retry_after)
+            tally.refuse(at, at, plan.key, wait)
             return answer
         if fault == "fail":
             tally.failed += 1
@@ -248,6 +248,13 @@ class ProxyCore:
 def _answer_of(verdict: Verdict) -> Answer:
     body = verdict.body if isinstance(verdict.body, bytes) else b""
     return Answer(verdict.status, verdict.headers, body, verdict.content_type)
+
+
+def _wait_of(answer: Answer, epoch: float) -> float | None:
+    """The wait in seconds that a refusal tells: by its headers, which come first, else by its body."""
+    headers = list(answer.headers)
+    told = read_signal(answer.status, headers, now=epoch).retry_after
+    return read_signal(answer.status, headers, answer.body, now=epoch).retry_after if told is None else told
 
 
 def problem(status: int, message: str) -> Answer:
