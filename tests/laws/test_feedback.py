@@ -199,7 +199,8 @@ def test_refusals_alone_give_a_rate(how: str, style: str, seed: int) -> None:
     limit = Limit(100, 2)
     run = client([], limit, how, seed, items=2500, headers="none", retry_after=style)
     course = run.run(until=run.begun + 500)
-    assert len(course.refused) <= 80
+    # Twice as many where the server lies about its wait (0) and each pause has to be found by doubling.
+    assert len(course.refused) <= (100 if style == "zero" else 50)
     settled = run.begun + 10 * limit.period
     assert course.served_between(settled, course.ended) >= 0.75 * limit.rate * (course.ended - settled)
 
