@@ -11,8 +11,8 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Final
 
 from ._adapter import CREDENTIAL_HEADERS, is_secret, small_body
-from ._calls import current, read_options, settle
-from ._lanes import AsyncLane, Lane, Lanes
+from ._calls import NONE, Options, current, read_options, settle
+from ._lanes import SERVED, AsyncLane, Lane, Lanes
 from .drive import aserve, serve
 from .effects import Answer, Fault
 from .nested import attempts_of, warn_below
@@ -51,25 +51,29 @@ class _Core:
         self._tells = isinstance(inner, library.HTTPTransport | library.AsyncHTTPTransport)
         warn_below(inner, "a client of paceline", attempts_of(policy.retry.stop))
 
-    def _prepare(self, request: Any) -> tuple[Call, Rules, Any]:
-        url = _text_of(request.url)
-        raw = request.headers.raw
+    def _lane(self, request: Any, url: str) -> Any:
+        """The lane of a request, by its host and the credential that it carries."""
         credential, best = None, 99
-        for name, value in raw:
+        for name, value in request.headers.raw:
             order = _CREDENTIALS.get(name.lower(), 99)
             if order < best:
                 best, credential = order, value.decode("latin-1")
-        chosen = current.get()
-        given = request.extensions.get("paceline")
-        if given:
-            chosen = read_options(given, chosen)
-        method = request.method
-        lane = self._lanes.lane(method, url, credential)
+        return self._lanes.lane(request.method, url, credential)
+
+    def _call(self, request: Any, url: str, rules: Rules, chosen: Options) -> tuple[Call, Rules]:
         stream = request.stream
         replayable = type(stream) is self._plain or _can_replay(stream, self.library)
-        names = (name.decode("latin-1") for name, _ in raw)
-        call, rules = self._lanes.call(method, url, names, replayable, chosen, lane.rules)
-        return call, rules, lane
+        names = (name.decode("latin-1") for name, _ in request.headers.raw)
+        return self._lanes.call(request.method, url, names, replayable, chosen, rules)
+
+    def _sent(self, request: Any, trace: Any, left: float | None) -> Any:
+        """The request as it is sent this time: it tells when it goes on the wire."""
+        extensions = request.extensions
+        extensions = {**extensions} if left is None else self._bounded(extensions, left)
+        trace.theirs = extensions.get("trace")
+        trace.extensions = extensions
+        extensions["trace"] = trace
+        return _with(request, extensions)
 
     def _bounded(self, extensions: dict[str, Any], left: float) -> dict[str, Any]:
         """The time limits of one attempt, cut to what is left before the deadline."""
@@ -109,61 +113,75 @@ class Core(_Core):
 
     def handle(self, request: Any) -> Any:
         """One request until it ends; returns its response, or raises."""
-        call, rules, lane = self._prepare(request)
-        reads = whole.get()
-        held: Permit | None = None
+        url = _text_of(request.url)
+        lane = self._lane(request, url)
+        chosen = current.get()
+        given = request.extensions.get("paceline")
+        if given:
+            chosen = read_options(given, chosen)
+        permit: Any = None
+        reply: Answer | Fault | None = None
+        if lane.plain and chosen is NONE:
+            # Nearly every request is granted at once and served at once, by an answer that says nothing of limits.
+            permit = lane.line.try_acquire(1, True)
+            if permit is not None:
+                try:
+                    reply = self._attempt(request, url, lane, permit, 1, None)
+                except BaseException:
+                    permit.cancel()
+                    raise
+                if isinstance(reply, Answer) and lane.serves(reply, [name for name, _ in reply.headers]):  # type: ignore[str-unpack]
+                    lane.learn(permit, SERVED, reply.status)
+                    permit.release()
+                    response = reply.response
+                    response._paceline = (0.0, reply.elapsed, reply.status, reply.now)
+                    return response
+        call, rules = self._call(request, url, lane.rules, chosen)
 
         def once(effect: Send) -> Answer | Fault:
-            nonlocal held
-            permit, attempt, left = effect
-            if attempt > 1:
-                lane.look_above()
-                _rewind(request.stream)
-            sent = request
-            if self._tells:
-                extensions = request.extensions
-                theirs = extensions.get("trace")
-                extensions = {**extensions} if left is None else self._bounded(extensions, left)
+            nonlocal reply, permit
+            given, reply = reply, None
+            if given is not None:
+                return given
+            permit = effect.permit
+            return self._attempt(request, url, lane, permit, effect.attempt, effect.left)
 
-                def trace(event: str, facts: Mapping[str, Any]) -> None:
-                    # Through a proxy's tunnel a CONNECT goes first, which is not the request.
-                    if event in _ON_THE_WIRE and facts["request"].method != b"CONNECT":
-                        permit.sent()
-                        # All that was asked for is known: what follows need not be told.
-                        if theirs is None:
-                            extensions.pop("trace", None)
-                    if theirs is not None:
-                        theirs(event, facts)
-
-                extensions["trace"] = trace
-                sent = _with(request, extensions)
-            else:
-                if left is not None:
-                    sent = _with(request, self._bounded(request.extensions, left))
-                permit.sent()
-            answering = False
-            began = _clock()
-            try:
-                response = self.inner.handle_request(sent)
-                answering = True
-                headers, body, keeps = self._read(response, call.url, reads, lane, began)
-            except self.library.TransportError as error:
-                return self._fault(error, began, permit, answering)
-            if permit.wrote is None:
-                permit.sent()
-            held = permit if keeps else None
-            return Answer(response.status_code, headers, body, response, _clock() - began, time.time(), keeps)
-
-        outcome = serve(call, rules, lane, once, emit=self._lanes.emit, discard=self._discard)
+        outcome = serve(
+            call, rules, lane, once, permit=permit, emit=self._lanes.emit, discard=self._discard
+        )
         answer = outcome.answer
-        if answer is not None and answer.held and held is not None:
-            answer.response.stream = _held_stream(self.library, answer.response.stream, held)
+        if answer is not None and answer.held:
+            answer.response.stream = _held_stream(self.library, answer.response.stream, permit)
         try:
             return settle(outcome, self.raises)
         except BaseException:
             if answer is not None and not self.raises:
                 answer.response.close()
             raise
+
+    def _attempt(
+        self, request: Any, url: str, lane: Lane, permit: Permit, attempt: int, left: float | None
+    ) -> Answer | Fault:
+        if attempt > 1:
+            _rewind(request.stream)
+        sent = request
+        if self._tells:
+            sent = self._sent(request, _Trace(permit), left)
+        else:
+            if left is not None:
+                sent = _with(request, self._bounded(request.extensions, left))
+            permit.sent()
+        answering = False
+        began = _clock()
+        try:
+            response = self.inner.handle_request(sent)
+            answering = True
+            headers, body, keeps = self._read(response, url, lane, began)
+        except self.library.TransportError as error:
+            return self._fault(error, began, permit, answering)
+        if permit.wrote is None:
+            permit.sent()
+        return Answer(response.status_code, headers, body, response, _clock() - began, time.time(), keeps)
 
     def _discard(self, answer: Answer) -> None:
         response = answer.response
@@ -177,11 +195,12 @@ class Core(_Core):
         finally:
             response.close()
 
-    def _read(self, response: Any, url: str, reads: bool, lane: Lane, began: float) -> tuple[Any, bytes | None, bool]:
+    def _read(self, response: Any, url: str, lane: Lane, began: float) -> tuple[Any, bytes | None, bool]:
         """Headers; the body where it is wanted now; and whether it is still to be read under the permit."""
         headers = response.headers.raw
-        wants = needs_body(response.status_code, headers, url=url)
-        if reads:
+        status = response.status_code
+        wants = (status >= 400 or not lane.plain or "graphql" in url) and needs_body(status, headers, url=url)
+        if whole.get():
             # Before the client does it, so that a body cut half-way can be asked for again.
             content = response.read()
             response.elapsed = timedelta(seconds=_clock() - began)
@@ -205,61 +224,77 @@ class AsyncCore(_Core):
 
     async def handle(self, request: Any) -> Any:
         """One request until it ends; returns its response, or raises."""
-        call, rules, lane = self._prepare(request)
-        reads = whole.get()
-        held: Permit | None = None
+        url = _text_of(request.url)
+        lane = self._lane(request, url)
+        chosen = current.get()
+        given = request.extensions.get("paceline")
+        if given:
+            chosen = read_options(given, chosen)
+        permit: Any = None
+        reply: Answer | Fault | None = None
+        if lane.plain and chosen is NONE:
+            # Nearly every request is granted at once and served at once, by an answer that says nothing of limits.
+            permit = lane.line.try_acquire(1, True)
+            if permit is not None:
+                try:
+                    reply = await self._attempt(request, url, lane, permit, 1, None)
+                except BaseException:
+                    permit.cancel()
+                    raise
+                if isinstance(reply, Answer) and lane.serves(reply, [name for name, _ in reply.headers]):  # type: ignore[str-unpack]
+                    lane.learn(permit, SERVED, reply.status)
+                    permit.release()
+                    response = reply.response
+                    response._paceline = (0.0, reply.elapsed, reply.status, reply.now)
+                    return response
+        call, rules = self._call(request, url, lane.rules, chosen)
 
         async def once(effect: Send) -> Answer | Fault:
-            nonlocal held
-            permit, attempt, left = effect
-            if attempt > 1:
-                lane.look_above()
-                _rewind(request.stream)
-            sent = request
-            if self._tells:
-                extensions = request.extensions
-                theirs = extensions.get("trace")
-                extensions = {**extensions} if left is None else self._bounded(extensions, left)
-
-                async def trace(event: str, facts: Mapping[str, Any]) -> None:
-                    if event in _ON_THE_WIRE and facts["request"].method != b"CONNECT":
-                        permit.sent()
-                        if theirs is None:
-                            extensions.pop("trace", None)
-                    if theirs is not None:
-                        await theirs(event, facts)
-
-                extensions["trace"] = trace
-                sent = _with(request, extensions)
-            else:
-                if left is not None:
-                    sent = _with(request, self._bounded(request.extensions, left))
-                permit.sent()
-            answering = False
-            began = _clock()
-            try:
-                response = await self.inner.handle_async_request(sent)
-                answering = True
-                headers, body, keeps = await self._read(response, call.url, reads, lane, began)
-            except self.library.TransportError as error:
-                return self._fault(error, began, permit, answering)
-            if permit.wrote is None:
-                permit.sent()
-            held = permit if keeps else None
-            return Answer(response.status_code, headers, body, response, _clock() - began, time.time(), keeps)
+            nonlocal reply, permit
+            given, reply = reply, None
+            if given is not None:
+                return given
+            permit = effect.permit
+            return await self._attempt(request, url, lane, permit, effect.attempt, effect.left)
 
         trio = running_trio()
         sleep = asyncio.sleep if trio is None else trio.sleep
-        outcome = await aserve(call, rules, lane, once, emit=self._lanes.emit, discard=self._discard, sleep=sleep)
+        outcome = await aserve(
+            call, rules, lane, once, permit=permit, emit=self._lanes.emit, discard=self._discard, sleep=sleep
+        )
         answer = outcome.answer
-        if answer is not None and answer.held and held is not None:
-            answer.response.stream = _held_async_stream(self.library, answer.response.stream, held)
+        if answer is not None and answer.held:
+            answer.response.stream = _held_async_stream(self.library, answer.response.stream, permit)
         try:
             return settle(outcome, self.raises)
         except BaseException:
             if answer is not None and not self.raises:
                 await answer.response.aclose()
             raise
+
+    async def _attempt(
+        self, request: Any, url: str, lane: Lane, permit: Permit, attempt: int, left: float | None
+    ) -> Answer | Fault:
+        if attempt > 1:
+            _rewind(request.stream)
+        sent = request
+        if self._tells:
+            sent = self._sent(request, _AsyncTrace(permit), left)
+        else:
+            if left is not None:
+                sent = _with(request, self._bounded(request.extensions, left))
+            permit.sent()
+        answering = False
+        began = _clock()
+        try:
+            response = await self.inner.handle_async_request(sent)
+            answering = True
+            headers, body, keeps = await self._read(response, url, lane, began)
+        except self.library.TransportError as error:
+            return self._fault(error, began, permit, answering)
+        if permit.wrote is None:
+            permit.sent()
+        return Answer(response.status_code, headers, body, response, _clock() - began, time.time(), keeps)
 
     async def _discard(self, answer: Answer) -> None:
         response = answer.response
@@ -274,11 +309,12 @@ class AsyncCore(_Core):
             await response.aclose()
 
     async def _read(
-        self, response: Any, url: str, reads: bool, lane: Lane, began: float
+        self, response: Any, url: str, lane: Lane, began: float
     ) -> tuple[Any, bytes | None, bool]:
         headers = response.headers.raw
-        wants = needs_body(response.status_code, headers, url=url)
-        if reads:
+        status = response.status_code
+        wants = (status >= 400 or not lane.plain or "graphql" in url) and needs_body(status, headers, url=url)
+        if whole.get():
             content = await response.aread()
             response.elapsed = timedelta(seconds=_clock() - began)
             return headers, (content if wants else None), False
@@ -291,6 +327,42 @@ class AsyncCore(_Core):
                 await response.aclose()
             return headers, self._keep(response, raw), False
         return headers, None, lane.holds
+
+
+# ---- the moment a request goes on the wire ------------------------------------------------------
+
+
+class _Trace:
+    """Stamps a permit; a `trace` of the user's own is told all that it would be told."""
+
+    __slots__ = ("extensions", "permit", "theirs")
+
+    def __init__(self, permit: Permit) -> None:
+        self.permit = permit
+        self.theirs: Any = None
+        self.extensions: dict[str, Any] = {}
+
+    def stamp(self, event: str, facts: Mapping[str, Any]) -> None:
+        # Through a proxy's tunnel a CONNECT goes first, which is not the request.
+        if event in _ON_THE_WIRE and facts["request"].method != b"CONNECT":
+            self.permit.sent()
+            if self.theirs is None:
+                # All that was asked for is known: what follows need not be told.
+                self.extensions.pop("trace", None)
+
+    def __call__(self, event: str, facts: Mapping[str, Any]) -> None:
+        self.stamp(event, facts)
+        if self.theirs is not None:
+            self.theirs(event, facts)
+
+
+class _AsyncTrace(_Trace):
+    __slots__ = ()
+
+    async def __call__(self, event: str, facts: Mapping[str, Any]) -> None:  # type: ignore[override]
+        self.stamp(event, facts)
+        if self.theirs is not None:
+            await self.theirs(event, facts)
 
 
 # ---- requests -----------------------------------------------------------------------------------

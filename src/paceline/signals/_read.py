@@ -16,9 +16,11 @@ from ._times import Headers, text_of
 from .dialects import DIALECTS
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from ._dialect import Dialect
 
-__all__ = ["find_dialect", "needs_body", "read_for", "read_signal"]
+__all__ = ["find_dialect", "needs_body", "read_signal", "silent"]
 
 _MOST_NAMES: Final = 4096
 _MOST_FIELDS: Final = 64
@@ -271,6 +273,20 @@ def needs_body(status: int, headers: Headers, *, url: str | None = None, dialect
                     or text_of(value) == "graphql"
                 )
     return wanted and _is_text(headers)
+
+
+def silent(names: Iterable[Any]) -> bool:
+    """Whether no header of these names concerns limits, which is so in most answers that are served.
+
+    >>> silent(["Content-Type", b"Date"]), silent(["Retry-After"])
+    (True, False)
+    """
+    known = _names.get
+    for name in names:
+        field = known(name, _UNKNOWN)
+        if field is not None and (field is not _UNKNOWN or _learn(name) is not None):
+            return False
+    return True
 
 
 def _is_text(headers: Headers) -> bool:
