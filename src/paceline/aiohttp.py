@@ -19,8 +19,8 @@ from ._adapter import (
     raises_gave_up,
     small_body,
 )
-from ._calls import current, settle
-from ._lanes import AsyncLane, Lanes
+from ._calls import NONE, current, settle
+from ._lanes import SERVED, AsyncLane, Lanes
 from .drive import aserve
 from .effects import Answer, Fault
 from .errors import MissingExtra
@@ -37,7 +37,7 @@ except ImportError:
 if TYPE_CHECKING:
     from aiohttp import ClientHandlerType, ClientMiddlewareType, ClientRequest, ClientResponse
 
-    from .effects import Permit, Send
+    from .effects import Send
     from .ledger import Cost
     from .policy import Policy
     from .retry import FaultKind
@@ -152,69 +152,56 @@ class _Middleware:
                 credential = headers[name]
                 break
         lane = self._lanes.lane(method, url, credential)
-        body = request._body
-        replayable = not body or _can_replay(body)
-        call, rules = self._lanes.call(method, url, headers, replayable, current.get(), lane.rules)
-        scope = _Lane(lane, timer, request.loop.time())
         kind: Any = type(request)
         request.__class__ = _stamping(kind)
-        held: Permit | None = None
+        first = request.loop.time()
+        chosen = current.get()
+        permit: Any = None
+        reply: Answer | Fault | None = None
+        if lane.plain and chosen is NONE:
+            # Nearly every request is granted at once and served at once, by an answer that says nothing of limits.
+            permit = lane.line.try_acquire(1, True)
+            if permit is not None:
+                try:
+                    reply = await self._attempt(request, handler, url, lane, permit, first, None)
+                except BaseException:
+                    permit.cancel()
+                    raise
+                if isinstance(reply, Answer) and lane.serves(reply, [name for name, _ in reply.response.raw_headers]):
+                    lane.learn(permit, SERVED, reply.status)
+                    permit.release()
+                    response: ClientResponse = reply.response
+                    response._paceline = (0.0, reply.elapsed, reply.status, reply.now)  # type: ignore[attr-defined]
+                    if reply.status in _REDIRECTS:
+                        self._hops[asyncio.current_task()] = _Hop(timer, request.url.origin(), foreign)
+                    return response
+        body = request._body
+        replayable = not body or _can_replay(body)
+        call, rules = self._lanes.call(method, url, headers, replayable, chosen, lane.rules)
+        scope = _Lane(lane, timer, first)
 
         async def once(effect: Send) -> Answer | Fault:
-            nonlocal held
-            permit, attempt, left = effect
-            request._paceline_permit = permit  # type: ignore[attr-defined]
-            if attempt > 1:
-                lane.look_above()
-            if attempt > 1 and body:
+            nonlocal reply, permit
+            given, reply = reply, None
+            if given is not None:
+                return given
+            permit = effect.permit
+            if effect.attempt > 1 and body:
                 # What still writes the last attempt's body must have stopped before the body is rewound.
                 await request.close()
-            began = _clock()
-            begin(timer)
-            try:
-                if left is None:
-                    response = await handler(request)
-                else:
-                    async with asyncio.timeout(max(0.001, left)):
-                        response = await handler(request)
-                status, answered = response.status, response.headers
-                told, keeps = None, False
-                if needs_body(status, answered, url=url) and small_body(answered.get("Content-Length")):
-                    try:
-                        told = await response.read()
-                    except BaseException:
-                        response.close()
-                        raise
-                elif response.connection is not None:
-                    keeps = lane.holds
-            except asyncio.CancelledError:
-                if not timed_out(timer):
-                    raise
-                end(timer, scope.first)
-                return Fault(TimeoutError(), "timeout", _clock() - began, time.time(), permit.wrote is not None)
-            except (aiohttp.ClientError, TimeoutError, OSError) as error:
-                end(timer, scope.first)
-                if isinstance(error, ValueError):
-                    raise  # nothing that could be sent
-                kind, sent = _kind_of(error, permit.wrote is not None)
-                return Fault(error, kind, _clock() - began, time.time(), sent)
-            if permit.wrote is None:
-                permit.sent()  # another middleware answered, or a handler of a test
-            held = permit if keeps else None
-            return Answer(status, answered, told, response, _clock() - began, time.time(), keeps)
+            return await self._attempt(request, handler, url, lane, permit, first, effect.left)
 
         outcome = await aserve(
-            call, rules, scope, once, emit=self._lanes.emit, discard=_discard, sleep=scope.sleep
+            call, rules, scope, once, permit=permit, emit=self._lanes.emit, discard=_discard, sleep=scope.sleep
         )
         answer = outcome.answer
         if answer is not None:
-            response: ClientResponse = answer.response
-            if answer.held and held is not None:
-                connection = response.connection
+            if answer.held:
+                connection = answer.response.connection
                 if connection is None:
-                    held.release()
+                    permit.release()
                 else:
-                    connection.add_callback(held.release)
+                    connection.add_callback(permit.release)
             if answer.status in _REDIRECTS:
                 self._hops[asyncio.current_task()] = _Hop(timer, request.url.origin(), foreign)
         try:
@@ -225,6 +212,52 @@ class _Middleware:
             if isinstance(error, aiohttp.ClientOSError | aiohttp.ServerDisconnectedError):
                 self._given_up[asyncio.current_task()] = (timer, error)
             raise
+
+    async def _attempt(
+        self,
+        request: Any,
+        handler: ClientHandlerType,
+        url: str,
+        lane: AsyncLane,
+        permit: Any,
+        first: float,
+        left: float | None,
+    ) -> Answer | Fault:
+        timer = request._timer
+        request._paceline_permit = permit
+        began = _clock()
+        begin(timer)
+        try:
+            if left is None:
+                response = await handler(request)
+            else:
+                async with asyncio.timeout(max(0.001, left)):
+                    response = await handler(request)
+            status, answered = response.status, response.headers
+            wants = (status >= 400 or not lane.plain or "graphql" in url) and needs_body(status, answered, url=url)
+            body, held = None, False
+            if wants and small_body(answered.get("Content-Length")):
+                try:
+                    body = await response.read()
+                except BaseException:
+                    response.close()
+                    raise
+            elif response.connection is not None:
+                held = lane.holds
+        except asyncio.CancelledError:
+            if not timed_out(timer):
+                raise
+            end(timer, first)
+            return Fault(TimeoutError(), "timeout", _clock() - began, time.time(), permit.wrote is not None)
+        except (aiohttp.ClientError, TimeoutError, OSError) as error:
+            end(timer, first)
+            if isinstance(error, ValueError):
+                raise  # nothing that could be sent
+            kind, sent = _kind_of(error, permit.wrote is not None)
+            return Fault(error, kind, _clock() - began, time.time(), sent)
+        if permit.wrote is None:
+            permit.sent()  # another middleware answered, or a handler of a test
+        return Answer(status, answered, body, response, _clock() - began, time.time(), held)
 
     def _followed(self, request: ClientRequest) -> bool:
         """Whether this request follows a redirect to another origin: then it takes no credential along."""

@@ -18,8 +18,8 @@ from ._adapter import (
     raises_gave_up,
     small_body,
 )
-from ._calls import current, settle
-from ._lanes import Lane, Lanes
+from ._calls import NONE, current, settle
+from ._lanes import SERVED, Lane, Lanes
 from .drive import serve
 from .effects import Answer, Fault
 from .errors import MissingExtra
@@ -115,59 +115,88 @@ class Adapter(HTTPAdapter):
         AcquireTimeout, GaveUp (if so told).
         """
         headers: Any = request.headers
-        body: Any = request.body
         url, method = str(request.url), str(request.method)
-        names = [name.lower() for name in headers]
-        found = _CREDENTIALS.intersection(names)
-        credential = next((headers[name] for name in CREDENTIAL_HEADERS if name in found), None) if found else None
-        if credential is not None and not isinstance(credential, str):
-            credential = str(credential, "latin-1")
+        credential = None
+        for name in headers:
+            if name.lower() in _CREDENTIALS:
+                credential = _credential(headers)
+                break
         lane = self._lanes.lane(method, url, credential)
+        chosen = current.get()
+        permit: Permit | None = None
+        reply: Answer | Fault | None = None
+        sending = (stream, timeout, verify, cert, proxies)
+        if lane.plain and chosen is NONE:
+            # Nearly every request is granted at once and served at once, by an answer that says nothing of limits.
+            permit = lane.line.try_acquire(1, True)
+            if permit is not None:
+                try:
+                    reply = self._attempt(request, url, lane, permit, sending, None)
+                except BaseException:
+                    permit.cancel()
+                    raise
+                if isinstance(reply, Answer) and lane.serves(reply, reply.headers):
+                    lane.learn(permit, SERVED, reply.status)
+                    permit.release()
+                    reply.response._paceline = (0.0, reply.elapsed, reply.status, reply.now)
+                    return reply.response
+        body: Any = request.body
         replayable = not body or isinstance(body, bytes | str) or _can_rewind(request)
-        call, rules = self._lanes.call(method, url, names, replayable, current.get(), lane.rules)
-        bare: Any = super().send
-        held: Permit | None = None
+        call, rules = self._lanes.call(method, url, headers, replayable, chosen, lane.rules)
 
         def once(effect: Send) -> Answer | Fault:
-            nonlocal held
-            permit, attempt, left = effect
-            if attempt > 1:
-                lane.look_above()
+            nonlocal reply, permit
+            given, reply = reply, None
+            if given is not None:
+                return given
+            permit = effect.permit  # type: ignore[assignment]
+            if effect.attempt > 1:
                 _rewind(request)
-            began = _clock()
-            _wire.permit, _wire.lane = permit, lane
-            try:
-                response = bare(
-                    request, stream, timeout if left is None else _within(timeout, left), verify, cert, proxies
-                )
-                status, answered = response.status_code, response.headers
-                content: bytes | None = None
-                if not stream or (
-                    needs_body(status, answered, url=url) and small_body(answered.get("Content-Length"))
-                ):
-                    content = response.content
-                keeps = content is None and lane.holds
-            except requests.RequestException as error:
-                if isinstance(error, ValueError):
-                    raise  # nothing that could be sent
-                kind, sent = _kind_of(error, permit.wrote is not None)
-                return Fault(error, kind, _clock() - began, time.time(), sent)
-            finally:
-                _wire.permit = None
-            held = permit if keeps else None
-            return Answer(status, answered, content, response, _clock() - began, time.time(), keeps)
+            return self._attempt(request, url, lane, effect.permit, sending, effect.left)
 
-        outcome = serve(call, rules, lane, once, emit=self._lanes.emit, discard=_discard)
-        if held is not None:
-            answer = outcome.answer
-            if answer is not None and answer.held:
-                _release_at_end(answer.response, held)
+        outcome = serve(call, rules, lane, once, permit=permit, emit=self._lanes.emit, discard=_discard)
+        answer = outcome.answer
+        if answer is not None and answer.held and permit is not None:
+            _release_at_end(answer.response, permit)
         try:
             return settle(outcome, self._raises)  # type: ignore[no-any-return]
         except BaseException:
-            if outcome.answer is not None and outcome.answer.response is not None and not self._raises:
-                _discard(outcome.answer)
+            if answer is not None and not self._raises:
+                _discard(answer)
             raise
+
+    def _attempt(
+        self, request: Any, url: str, lane: Lane, permit: Any, sending: tuple[Any, ...], left: float | None
+    ) -> Answer | Fault:
+        stream, timeout, verify, cert, proxies = sending
+        began = _clock()
+        _wire.permit, _wire.lane = permit, lane
+        try:
+            response = super().send(
+                request, stream, timeout if left is None else _within(timeout, left), verify, cert, proxies
+            )
+            status, answered = response.status_code, response.headers
+            wants = (status >= 400 or not lane.plain or "graphql" in url) and needs_body(status, answered, url=url)
+            content: bytes | None = None
+            if not stream:
+                # Before the session does it, so that a body cut half-way can be asked for again.
+                content = response.content
+                held = False
+            elif wants and small_body(answered.get("Content-Length")):
+                content = response.content
+                held = False
+            else:
+                held = lane.holds
+        except requests.RequestException as error:
+            if isinstance(error, ValueError):
+                raise  # nothing that could be sent
+            kind, sent = _kind_of(error, permit.wrote is not None)
+            return Fault(error, kind, _clock() - began, time.time(), sent)
+        finally:
+            _wire.permit = None
+        return Answer(
+            status, answered, content if wants else None, response, _clock() - began, time.time(), held
+        )
 
     def __setstate__(self, state: Mapping[str, Any]) -> None:
         super().__setstate__(state)  # type: ignore[misc]
@@ -247,6 +276,15 @@ def _telling_connection(connection: Any) -> Any:
 
     telling: Any = type(connection.__name__, (connection,), {"endheaders": endheaders})
     return telling
+
+
+def _credential(headers: Any) -> str | None:
+    """The header value that tells one client of an API from another."""
+    for name in CREDENTIAL_HEADERS:
+        value = headers.get(name)
+        if value is not None:
+            return value if isinstance(value, str) else str(value, "latin-1")
+    return None
 
 
 # ---- bodies -------------------------------------------------------------------------------------
