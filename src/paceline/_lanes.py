@@ -97,6 +97,10 @@ class Lanes(Generic[AnyLane]):
                 self._by_origin[key] = found
         return found
 
+    def named(self, scope: str) -> AnyLane:
+        """The lane of a scope that is no host's."""
+        return self._lane_of(scope, "")
+
     def _lane_of(self, scope: str, origin: str) -> AnyLane:
         found = self._by_scope.get((scope, origin))
         if found is None:

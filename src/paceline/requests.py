@@ -123,7 +123,7 @@ class Adapter(HTTPAdapter):
                 break
         lane = self._lanes.lane(method, url, credential)
         chosen = current.get()
-        permit: Permit | None = None
+        permit: Any = None
         reply: Answer | Fault | None = None
         sending = (stream, timeout, verify, cert, proxies)
         if lane.plain and chosen is NONE:
@@ -138,8 +138,9 @@ class Adapter(HTTPAdapter):
                 if isinstance(reply, Answer) and lane.serves(reply, reply.headers):
                     lane.learn(permit, SERVED, reply.status)
                     permit.release()
-                    reply.response._paceline = (0.0, reply.elapsed, reply.status, reply.now)
-                    return reply.response
+                    response: requests.Response = reply.response
+                    response._paceline = (0.0, reply.elapsed, reply.status, reply.now)  # type: ignore[attr-defined]
+                    return response
         body: Any = request.body
         replayable = not body or isinstance(body, bytes | str) or _can_rewind(request)
         call, rules = self._lanes.call(method, url, headers, replayable, chosen, lane.rules)
@@ -149,7 +150,7 @@ class Adapter(HTTPAdapter):
             given, reply = reply, None
             if given is not None:
                 return given
-            permit = effect.permit  # type: ignore[assignment]
+            permit = effect.permit
             if effect.attempt > 1:
                 _rewind(request)
             return self._attempt(request, url, lane, effect.permit, sending, effect.left)
