@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING, Any, Final
 from ._adapter import CREDENTIAL_HEADERS, is_secret, small_body
 from ._calls import NONE, Options, current, read_options, settle
 from ._lanes import SERVED, AsyncLane, Lane, Lanes
+from ._renewal import AsyncRenewal, Renewal
 from .drive import aserve, serve
 from .effects import Answer, Fault
-from .nested import attempts_of, warn_below
+from .nested import attempts_of, warn_above, warn_below
 from .signals import needs_body
 from .stores.trio_gate import running_trio
 
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
     from .effects import Call, Permit, Send
     from .exchange import Rules
     from .policy import Policy
-    from .retry import FaultKind
+    from .retry import FaultKind, Retry
 
 __all__ = ["AsyncCore", "Core", "drop_secrets", "whole"]
 
@@ -97,6 +98,12 @@ class _Core:
         except self.library.DecodingError:
             return b""  # whoever reads the response is told
 
+    def _warn_nested(self, retry: Retry) -> None:
+        """The moment of the first retry: other loops of retries, above or below, multiply with this one."""
+        attempts = attempts_of(retry.stop)
+        warn_above("paceline", attempts)
+        warn_below(self.inner, "paceline", attempts)
+
     def _fault(self, error: Exception, began: float, permit: Permit, answering: bool) -> Fault:
         library = self.library
         if isinstance(error, library.UnsupportedProtocol | library.LocalProtocolError):
@@ -110,11 +117,15 @@ class Core(_Core):
 
     def __init__(self, library: Any, policy: Policy, inner: Any, raises: bool) -> None:
         super().__init__(library, policy, inner, raises, Lanes(policy, Lane))
+        self._renewal = None if policy.refresh is None else Renewal(policy)
 
     def handle(self, request: Any) -> Any:
         """One request until it ends; returns its response, or raises."""
         url = _text_of(request.url)
         lane = self._lane(request, url)
+        renewal = self._renewal
+        if renewal is not None:
+            renewal.apply(request.headers)
         chosen = current.get()
         given = request.extensions.get("paceline")
         if given:
@@ -144,10 +155,19 @@ class Core(_Core):
             if given is not None:
                 return given
             permit = effect.permit
+            if effect.attempt == 2:
+                self._warn_nested(rules.retry)
             return self._attempt(request, url, lane, permit, effect.attempt, effect.left)
 
         outcome = serve(
-            call, rules, lane, once, permit=permit, emit=self._lanes.emit, discard=self._discard
+            call,
+            rules,
+            lane,
+            once,
+            permit=permit,
+            emit=self._lanes.emit,
+            refresh=None if renewal is None else lambda _: renewal.renew(request.headers),
+            discard=self._discard,
         )
         answer = outcome.answer
         if answer is not None and answer.held:
@@ -221,11 +241,15 @@ class AsyncCore(_Core):
 
     def __init__(self, library: Any, policy: Policy, inner: Any, raises: bool) -> None:
         super().__init__(library, policy, inner, raises, Lanes(policy, AsyncLane))
+        self._renewal = None if policy.refresh is None else AsyncRenewal(policy)
 
     async def handle(self, request: Any) -> Any:
         """One request until it ends; returns its response, or raises."""
         url = _text_of(request.url)
         lane = self._lane(request, url)
+        renewal = self._renewal
+        if renewal is not None:
+            renewal.apply(request.headers)
         chosen = current.get()
         given = request.extensions.get("paceline")
         if given:
@@ -255,12 +279,22 @@ class AsyncCore(_Core):
             if given is not None:
                 return given
             permit = effect.permit
+            if effect.attempt == 2:
+                self._warn_nested(rules.retry)
             return await self._attempt(request, url, lane, permit, effect.attempt, effect.left)
 
         trio = running_trio()
         sleep = asyncio.sleep if trio is None else trio.sleep
         outcome = await aserve(
-            call, rules, lane, once, permit=permit, emit=self._lanes.emit, discard=self._discard, sleep=sleep
+            call,
+            rules,
+            lane,
+            once,
+            permit=permit,
+            emit=self._lanes.emit,
+            refresh=None if renewal is None else lambda _: renewal.renew(request.headers),
+            discard=self._discard,
+            sleep=sleep,
         )
         answer = outcome.answer
         if answer is not None and answer.held:

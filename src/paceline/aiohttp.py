@@ -21,9 +21,11 @@ from ._adapter import (
 )
 from ._calls import NONE, current, settle
 from ._lanes import SERVED, AsyncLane, Lanes
+from ._renewal import AsyncRenewal
 from .drive import aserve
 from .effects import Answer, Fault
 from .errors import MissingExtra
+from .nested import attempts_of, warn_above
 from .signals import needs_body
 
 try:
@@ -133,6 +135,7 @@ class _Middleware:
         self.policy = policy
         self._raises = raises
         self._lanes = Lanes(policy, AsyncLane)
+        self._renewal = None if policy.refresh is None else AsyncRenewal(policy)
         self._hops: weakref.WeakKeyDictionary[Any, _Hop] = weakref.WeakKeyDictionary()
         self._given_up: weakref.WeakKeyDictionary[Any, tuple[Any, BaseException]] = weakref.WeakKeyDictionary()
 
@@ -152,6 +155,9 @@ class _Middleware:
                 credential = headers[name]
                 break
         lane = self._lanes.lane(method, url, credential)
+        renewal = self._renewal
+        if renewal is not None:
+            renewal.apply(headers)
         kind: Any = type(request)
         request.__class__ = _stamping(kind)
         first = request.loop.time()
@@ -186,13 +192,24 @@ class _Middleware:
             if given is not None:
                 return given
             permit = effect.permit
-            if effect.attempt > 1 and body:
-                # What still writes the last attempt's body must have stopped before the body is rewound.
-                await request.close()
+            if effect.attempt > 1:
+                if effect.attempt == 2:
+                    warn_above("paceline", attempts_of(rules.retry.stop))
+                if body:
+                    # What still writes the last attempt's body must have stopped before the body is rewound.
+                    await request.close()
             return await self._attempt(request, handler, url, lane, permit, first, effect.left)
 
         outcome = await aserve(
-            call, rules, scope, once, permit=permit, emit=self._lanes.emit, discard=_discard, sleep=scope.sleep
+            call,
+            rules,
+            scope,
+            once,
+            permit=permit,
+            emit=self._lanes.emit,
+            refresh=None if renewal is None else lambda _: renewal.renew(headers),
+            discard=_discard,
+            sleep=scope.sleep,
         )
         answer = outcome.answer
         if answer is not None:

@@ -20,10 +20,11 @@ from ._adapter import (
 )
 from ._calls import NONE, current, settle
 from ._lanes import SERVED, Lane, Lanes
+from ._renewal import Renewal
 from .drive import serve
 from .effects import Answer, Fault
 from .errors import MissingExtra
-from .nested import attempts_of, warn_below, warn_mounted
+from .nested import attempts_of, warn_above, warn_below
 from .signals import needs_body
 
 try:
@@ -40,7 +41,7 @@ if TYPE_CHECKING:
 
     from .effects import Permit, Send
     from .policy import Policy
-    from .retry import FaultKind
+    from .retry import FaultKind, Retry
 
 __all__ = ["Adapter", "Session"]
 
@@ -79,12 +80,16 @@ class Adapter(HTTPAdapter):
     ) -> None:
         self.policy: Policy = policy_of(policy)
         self._raises = raises_gave_up(gave_up)
-        self._lanes = Lanes(self.policy, Lane)
+        self._begin()
         size = connections_for(self.policy, concurrency) if pool_maxsize is None else pool_maxsize
         super().__init__(
             pool_connections=pool_connections, pool_maxsize=size, max_retries=max_retries, pool_block=pool_block
         )
         warn_below(self, "a client of paceline", attempts_of(self.policy.retry.stop))
+
+    def _begin(self) -> None:
+        self._lanes = Lanes(self.policy, Lane)
+        self._renewal = None if self.policy.refresh is None else Renewal(self.policy)
 
     def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
         """As of HTTPAdapter; the connections tell when a request goes on the wire."""
@@ -122,6 +127,9 @@ class Adapter(HTTPAdapter):
                 credential = _credential(headers)
                 break
         lane = self._lanes.lane(method, url, credential)
+        renewal = self._renewal
+        if renewal is not None:
+            renewal.apply(headers)
         chosen = current.get()
         permit: Any = None
         reply: Answer | Fault | None = None
@@ -152,10 +160,21 @@ class Adapter(HTTPAdapter):
                 return given
             permit = effect.permit
             if effect.attempt > 1:
+                if effect.attempt == 2:
+                    self._warn_nested(lane.rules.retry)
                 _rewind(request)
             return self._attempt(request, url, lane, effect.permit, sending, effect.left)
 
-        outcome = serve(call, rules, lane, once, permit=permit, emit=self._lanes.emit, discard=_discard)
+        outcome = serve(
+            call,
+            rules,
+            lane,
+            once,
+            permit=permit,
+            emit=self._lanes.emit,
+            refresh=None if renewal is None else lambda _: renewal.renew(headers),
+            discard=_discard,
+        )
         answer = outcome.answer
         if answer is not None and answer.held and permit is not None:
             _release_at_end(answer.response, permit)
@@ -165,6 +184,12 @@ class Adapter(HTTPAdapter):
             if answer is not None and not self._raises:
                 _discard(answer)
             raise
+
+    def _warn_nested(self, retry: Retry) -> None:
+        """The moment of the first retry: other loops of retries, above or below, multiply with this one."""
+        attempts = attempts_of(retry.stop)
+        warn_above("paceline", attempts)
+        warn_below(self, "paceline", attempts)
 
     def _attempt(
         self, request: Any, url: str, lane: Lane, permit: Any, sending: tuple[Any, ...], left: float | None
@@ -201,7 +226,7 @@ class Adapter(HTTPAdapter):
 
     def __setstate__(self, state: Mapping[str, Any]) -> None:
         super().__setstate__(state)  # type: ignore[misc]
-        self._lanes = Lanes(self.policy, Lane)
+        self._begin()
 
 
 class Session(requests.Session):
