@@ -132,7 +132,7 @@ class Core(_Core):
             chosen = read_options(given, chosen)
         permit: Any = None
         reply: Answer | Fault | None = None
-        if lane.plain and chosen is NONE:
+        if lane.plain and chosen is NONE and type(request.stream) is self._plain:
             # Nearly every request is granted at once and served at once, by an answer that says nothing of limits.
             permit = lane.line.try_acquire(1, True)
             if permit is not None:
@@ -205,6 +205,8 @@ class Core(_Core):
 
     def _discard(self, answer: Answer) -> None:
         response = answer.response
+        if response.is_closed:
+            return  # read already: its connection may be another request's by now
         try:
             # One that was read has given its connection back: what is read there now is somebody else's.
             if not response.is_closed and small_body(response.headers.get("content-length")):
@@ -256,7 +258,7 @@ class AsyncCore(_Core):
             chosen = read_options(given, chosen)
         permit: Any = None
         reply: Answer | Fault | None = None
-        if lane.plain and chosen is NONE:
+        if lane.plain and chosen is NONE and type(request.stream) is self._plain:
             # Nearly every request is granted at once and served at once, by an answer that says nothing of limits.
             permit = lane.line.try_acquire(1, True)
             if permit is not None:
@@ -332,6 +334,8 @@ class AsyncCore(_Core):
 
     async def _discard(self, answer: Answer) -> None:
         response = answer.response
+        if response.is_closed:
+            return  # read already: its connection may be another request's by now
         try:
             # One that was read has given its connection back: what is read there now is somebody else's.
             if not response.is_closed and small_body(response.headers.get("content-length")):

@@ -164,6 +164,8 @@ class _Middleware:
         chosen = current.get()
         permit: Any = None
         reply: Answer | Fault | None = None
+        body = request._body
+        replayable = not body or _can_replay(body)
         if lane.plain and chosen is NONE:
             # Nearly every request is granted at once and served at once, by an answer that says nothing of limits.
             permit = lane.line.try_acquire(1, True)
@@ -181,8 +183,6 @@ class _Middleware:
                     if reply.status in _REDIRECTS:
                         self._hops[asyncio.current_task()] = _Hop(timer, request.url.origin(), foreign)
                     return response
-        body = request._body
-        replayable = not body or _can_replay(body)
         call, rules = self._lanes.call(method, url, headers, replayable, chosen, lane.rules)
         scope = _Lane(lane, timer, first)
 
