@@ -10,13 +10,13 @@ from contextvars import ContextVar
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Final
 
-from ._adapter import CREDENTIAL_HEADERS, is_secret, small_body
+from ._adapter import CREDENTIAL_HEADERS, add_headers, is_secret, small_body
 from ._calls import NONE, Options, current, read_options, settle
 from ._lanes import SERVED, AsyncLane, Lane, Lanes
 from ._renewal import AsyncRenewal, Renewal
 from .drive import aserve, serve
 from .effects import Answer, Fault
-from .nested import attempts_of, warn_above, warn_below
+from .nested import attempts_of, warn_below
 from .signals import needs_body
 from .stores.trio_gate import running_trio
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from .effects import Call, Permit, Send
     from .exchange import Rules
     from .policy import Policy
-    from .retry import FaultKind, Retry
+    from .retry import FaultKind
 
 __all__ = ["AsyncCore", "Core", "drop_secrets", "whole"]
 
@@ -65,7 +65,17 @@ class _Core:
         stream = request.stream
         replayable = type(stream) is self._plain or _can_replay(stream, self.library)
         names = (name.decode("latin-1") for name, _ in request.headers.raw)
-        return self._lanes.call(request.method, url, names, replayable, chosen, rules)
+        body = request.content if self._lanes.costs and type(stream) is self._plain else None
+        return self._lanes.call(request.method, url, names, replayable, chosen, rules, body)
+
+    def _content(self, reply: Answer | Fault) -> bytes | None:
+        """The body of an answer, where it has been read and somebody wants it."""
+        if not self._lanes.costs or not isinstance(reply, Answer):
+            return None
+        try:
+            return reply.response.content  # type: ignore[no-any-return]
+        except self.library.ResponseNotRead:
+            return None
 
     def _sent(self, request: Any, trace: Any, left: float | None) -> Any:
         """The request as it is sent this time: it tells when it goes on the wire."""
@@ -98,12 +108,6 @@ class _Core:
         except self.library.DecodingError:
             return b""  # whoever reads the response is told
 
-    def _warn_nested(self, retry: Retry) -> None:
-        """The moment of the first retry: other loops of retries, above or below, multiply with this one."""
-        attempts = attempts_of(retry.stop)
-        warn_above("paceline", attempts)
-        warn_below(self.inner, "paceline", attempts)
-
     def _fault(self, error: Exception, began: float, permit: Permit, answering: bool) -> Fault:
         library = self.library
         if isinstance(error, library.UnsupportedProtocol | library.LocalProtocolError):
@@ -122,6 +126,8 @@ class Core(_Core):
     def handle(self, request: Any) -> Any:
         """One request until it ends; returns its response, or raises."""
         url = _text_of(request.url)
+        if self.policy.headers:
+            add_headers(request.headers, self.policy, url)
         lane = self._lane(request, url)
         renewal = self._renewal
         if renewal is not None:
@@ -155,9 +161,11 @@ class Core(_Core):
             if given is not None:
                 return given
             permit = effect.permit
-            if effect.attempt == 2:
-                self._warn_nested(rules.retry)
-            return self._attempt(request, url, lane, permit, effect.attempt, effect.left)
+            if effect.attempt > 1:
+                lane.look_above()
+            given = self._attempt(request, url, lane, permit, effect.attempt, effect.left)
+            self._lanes.settle(permit, call.cost, given, self._content(given))
+            return given
 
         outcome = serve(
             call,
@@ -248,6 +256,8 @@ class AsyncCore(_Core):
     async def handle(self, request: Any) -> Any:
         """One request until it ends; returns its response, or raises."""
         url = _text_of(request.url)
+        if self.policy.headers:
+            add_headers(request.headers, self.policy, url)
         lane = self._lane(request, url)
         renewal = self._renewal
         if renewal is not None:
@@ -281,9 +291,11 @@ class AsyncCore(_Core):
             if given is not None:
                 return given
             permit = effect.permit
-            if effect.attempt == 2:
-                self._warn_nested(rules.retry)
-            return await self._attempt(request, url, lane, permit, effect.attempt, effect.left)
+            if effect.attempt > 1:
+                lane.look_above()
+            given = await self._attempt(request, url, lane, permit, effect.attempt, effect.left)
+            self._lanes.settle(permit, call.cost, given, self._content(given))
+            return given
 
         trio = running_trio()
         sleep = asyncio.sleep if trio is None else trio.sleep

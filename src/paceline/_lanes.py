@@ -6,15 +6,16 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
 
 from ._calls import NONE, Options
-from .effects import Call
+from .effects import Answer, Call
 from .exchange import Rules
-from .signals import Signal, find_dialect, read_signal, silent
+from .nested import attempts_of, warn_above
+from .signals import Signal, find_dialect, silent
 from .telemetry.fan import wanted
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-    from .effects import Answer
+    from .effects import Fault
     from .ledger import Cost
     from .stores.line import Line, Permit
 
@@ -81,6 +82,7 @@ class Lanes(Generic[AnyLane]):
         self._by_origin: dict[tuple[str, str | None], AnyLane] = {}
         self._by_scope: dict[tuple[str, str], AnyLane] = {}
         # A policy that has buckets of its own within a host is asked for each request.
+        self.costs = policy.cost_of is not None or policy.settle_of is not None
         self._by_url = bool(getattr(policy, "scope_by_url", False))
 
     def lane(self, method: str, url: str, credential: str | None) -> AnyLane:
@@ -117,6 +119,7 @@ class Lanes(Generic[AnyLane]):
             found.plain = (
                 rules.events != "all"
                 and policy.dialect is None
+                and not self.costs
                 and (spoken is None or spoken.served_body is None)
                 and min(policy.retry.statuses, default=999) >= 400
             )
@@ -126,9 +129,18 @@ class Lanes(Generic[AnyLane]):
         return found
 
     def call(
-        self, method: str, url: str, names: Iterable[str], replayable: bool, chosen: Options, rules: Rules
+        self,
+        method: str,
+        url: str,
+        names: Iterable[str],
+        replayable: bool,
+        chosen: Options,
+        rules: Rules,
+        body: bytes | None = None,
     ) -> tuple[Call, Rules]:
         """What the loop must know of a request, and the rules for it; names: of its headers."""
+        if self.policy.cost_of is not None and chosen.cost == 1:
+            chosen = replace(chosen, cost=self.policy.cost_of(method, url, body) or 1)
         if chosen is NONE:
             if method in _NEVER_KEYED:
                 return Call(method, url, 1, 0, replayable), rules
@@ -143,6 +155,14 @@ class Lanes(Generic[AnyLane]):
         if retry is not rules.retry:
             rules = replace(rules, retry=retry)
         return Call(method, url, chosen.cost, chosen.priority, replayable, keyed), rules
+
+    def settle(self, permit: Any, cost: Cost, reply: Answer | Fault, body: bytes | None) -> None:
+        """Corrects what a request was reserved for, where the policy can tell it from the answer."""
+        settle_of = self.policy.settle_of
+        if settle_of is not None and isinstance(reply, Answer):
+            actual = settle_of(cost, reply.status, body)
+            if actual is not None:
+                permit.settle(actual)
 
     def _keyed(self, names: Iterable[str]) -> bool:
         wanted_name = self.policy.retry.idempotency_header.lower()

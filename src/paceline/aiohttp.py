@@ -13,10 +13,12 @@ from ._adapter import (
     CREDENTIAL_HEADERS,
     GaveUpAs,
     PolicyOrLimits,
+    add_headers,
     connections_for,
     is_secret,
     policy_of,
     raises_gave_up,
+    secret_headers,
     small_body,
 )
 from ._calls import NONE, current, settle
@@ -25,7 +27,6 @@ from ._renewal import AsyncRenewal
 from .drive import aserve
 from .effects import Answer, Fault
 from .errors import MissingExtra
-from .nested import attempts_of, warn_above
 from .signals import needs_body
 
 try:
@@ -75,6 +76,8 @@ def session(
     if "connector" not in options:
         size = connections_for(chosen, concurrency)
         options["connector"] = aiohttp.TCPConnector(limit=size if concurrency is not None else max(size, 100))
+    if secrets := secret_headers(chosen):
+        options["headers"] = {**secrets, **dict(options.get("headers") or {})}
     options["middlewares"] = (*options.get("middlewares", ()), paced)
     return aiohttp.ClientSession(**options)
 
@@ -149,6 +152,8 @@ class _Middleware:
         if self._hops:
             foreign = self._followed(request)
         headers, url, method = request.headers, str(request.url), request.method
+        if self.policy.headers and not foreign:
+            add_headers(headers, self.policy, url)
         credential = None
         for name in CREDENTIAL_HEADERS:
             if name in headers:
@@ -183,7 +188,8 @@ class _Middleware:
                     if reply.status in _REDIRECTS:
                         self._hops[asyncio.current_task()] = _Hop(timer, request.url.origin(), foreign)
                     return response
-        call, rules = self._lanes.call(method, url, headers, replayable, chosen, lane.rules)
+        known = body._value if isinstance(body, payload.BytesPayload) else None
+        call, rules = self._lanes.call(method, url, headers, replayable, chosen, lane.rules, known)
         scope = _Lane(lane, timer, first)
 
         async def once(effect: Send) -> Answer | Fault:
@@ -193,12 +199,14 @@ class _Middleware:
                 return given
             permit = effect.permit
             if effect.attempt > 1:
-                if effect.attempt == 2:
-                    warn_above("paceline", attempts_of(rules.retry.stop))
+                lane.look_above()
                 if body:
                     # What still writes the last attempt's body must have stopped before the body is rewound.
                     await request.close()
-            return await self._attempt(request, handler, url, lane, permit, first, effect.left)
+            given = await self._attempt(request, handler, url, lane, permit, first, effect.left)
+            if self._lanes.costs and isinstance(given, Answer):
+                self._lanes.settle(permit, call.cost, given, await _content(given))
+            return given
 
         outcome = await aserve(
             call,
@@ -316,6 +324,17 @@ def _can_replay(body: Any) -> bool:
     if isinstance(body, aiohttp.MultipartWriter):
         return all(_can_replay(part) for part, _, _ in body._parts)
     return False
+
+
+async def _content(answer: Answer) -> bytes | None:
+    """The body of an answer whose cost is told in it; none of a stream of events, which may go on for long."""
+    response: ClientResponse = answer.response
+    if response.content_type == "text/event-stream" or not small_body(answer.response.headers.get("Content-Length")):
+        return None
+    try:
+        return await response.read()
+    except (aiohttp.ClientError, TimeoutError, OSError):
+        return None  # whoever reads the response is told
 
 
 async def _discard(answer: Answer) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from ._adapter import GaveUpAs, PolicyOrLimits, connections_for, policy_of, raises_gave_up
+from ._adapter import GaveUpAs, PolicyOrLimits, connections_for, policy_of, raises_gave_up, secret_headers
 from ._httpx import AsyncCore, Core, drop_secrets, whole
 from .errors import MissingExtra
 
@@ -131,6 +131,8 @@ class Client(httpx.Client):
         self.policy: Policy = policy_of(policy)
         _keep_connections(options, self.policy, concurrency)
         super().__init__(**options)
+        for name, value in secret_headers(self.policy).items():
+            self.headers.setdefault(name, value)
         self._transport = _wrapped(self._transport, self.policy, gave_up)
         self._mounts = {
             pattern: None if each is None else _wrapped(each, self.policy, gave_up)
@@ -168,6 +170,8 @@ class AsyncClient(httpx.AsyncClient):
         self.policy: Policy = policy_of(policy)
         _keep_connections(options, self.policy, concurrency)
         super().__init__(**options)
+        for name, value in secret_headers(self.policy).items():
+            self.headers.setdefault(name, value)
         self._transport = _awrapped(self._transport, self.policy, gave_up)
         self._mounts = {
             pattern: None if each is None else _awrapped(each, self.policy, gave_up)

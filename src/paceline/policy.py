@@ -6,7 +6,10 @@ import hashlib
 import secrets
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Final, Literal, ParamSpec, TypeVar, overload
+from fnmatch import fnmatchcase
+from functools import partial
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, Final, Literal, ParamSpec, TypeAlias, TypeVar, overload
 from urllib.parse import urlsplit
 
 from .errors import InputError, MissingExtra
@@ -18,6 +21,7 @@ from .stores.line import Line
 if TYPE_CHECKING:
     from ._wrap import Classify
     from .events import Sink
+    from .exchange import ReadSignal
     from .ledger import Cost
     from .stores.clock import Clock
 

@@ -12,10 +12,12 @@ from ._adapter import (
     CREDENTIAL_HEADERS,
     GaveUpAs,
     PolicyOrLimits,
+    add_headers,
     connections_for,
     is_secret,
     policy_of,
     raises_gave_up,
+    secret_headers,
     small_body,
 )
 from ._calls import NONE, current, settle
@@ -24,7 +26,7 @@ from ._renewal import Renewal
 from .drive import serve
 from .effects import Answer, Fault
 from .errors import MissingExtra
-from .nested import attempts_of, warn_above, warn_below
+from .nested import attempts_of, warn_below, warn_mounted
 from .signals import needs_body
 
 try:
@@ -41,7 +43,7 @@ if TYPE_CHECKING:
 
     from .effects import Permit, Send
     from .policy import Policy
-    from .retry import FaultKind, Retry
+    from .retry import FaultKind
 
 __all__ = ["Adapter", "Session"]
 
@@ -121,6 +123,8 @@ class Adapter(HTTPAdapter):
         """
         headers: Any = request.headers
         url, method = str(request.url), str(request.method)
+        if self.policy.headers:
+            add_headers(headers, self.policy, url)
         credential = None
         for name in headers:
             if name.lower() in _CREDENTIALS:
@@ -151,7 +155,9 @@ class Adapter(HTTPAdapter):
                     return response
         body: Any = request.body
         replayable = not body or isinstance(body, bytes | str) or _can_rewind(request)
-        call, rules = self._lanes.call(method, url, headers, replayable, chosen, lane.rules)
+        call, rules = self._lanes.call(
+            method, url, headers, replayable, chosen, lane.rules, body if isinstance(body, bytes) else None
+        )
 
         def once(effect: Send) -> Answer | Fault:
             nonlocal reply, permit
@@ -160,10 +166,12 @@ class Adapter(HTTPAdapter):
                 return given
             permit = effect.permit
             if effect.attempt > 1:
-                if effect.attempt == 2:
-                    self._warn_nested(lane.rules.retry)
+                lane.look_above()
                 _rewind(request)
-            return self._attempt(request, url, lane, effect.permit, sending, effect.left)
+            given = self._attempt(request, url, lane, permit, sending, effect.left)
+            if self._lanes.costs and isinstance(given, Answer):
+                self._lanes.settle(permit, call.cost, given, None if stream else given.response.content)
+            return given
 
         outcome = serve(
             call,
@@ -184,12 +192,6 @@ class Adapter(HTTPAdapter):
             if answer is not None and not self._raises:
                 _discard(answer)
             raise
-
-    def _warn_nested(self, retry: Retry) -> None:
-        """The moment of the first retry: other loops of retries, above or below, multiply with this one."""
-        attempts = attempts_of(retry.stop)
-        warn_above("paceline", attempts)
-        warn_below(self, "paceline", attempts)
 
     def _attempt(
         self, request: Any, url: str, lane: Lane, permit: Any, sending: tuple[Any, ...], left: float | None
@@ -248,6 +250,7 @@ class Session(requests.Session):
         super().__init__()
         self.policy: Policy = policy_of(policy)
         adapter = Adapter(self.policy, concurrency=concurrency, gave_up=gave_up)
+        self.headers.update(secret_headers(self.policy))
         self.mount("https://", adapter)
         self.mount("http://", adapter)
 

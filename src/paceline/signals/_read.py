@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from ._dialect import Dialect
 
-__all__ = ["find_dialect", "needs_body", "read_signal", "silent"]
+__all__ = ["find_dialect", "needs_body", "read_for", "read_signal", "silent"]
 
 _MOST_NAMES: Final = 4096
 _MOST_FIELDS: Final = 64
