@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import socket
 import ssl
 import time
@@ -21,14 +22,14 @@ from .signals import needs_body
 from .stores.trio_gate import running_trio
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterator, Mapping
+    from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 
     from .effects import Call, Permit, Send
     from .exchange import Rules
     from .policy import Policy
     from .retry import FaultKind
 
-__all__ = ["AsyncCore", "Core", "drop_secrets", "whole"]
+__all__ = ["AsyncCore", "Core", "drop_secrets", "pace", "whole"]
 
 _ON_THE_WIRE: Final = frozenset({"http11.send_request_headers.started", "http2.send_request_headers.started"})
 _CREDENTIALS: Final = {name.encode(): order for order, name in enumerate(CREDENTIAL_HEADERS)}
@@ -232,7 +233,11 @@ class Core(_Core):
         wants = (status >= 400 or not lane.plain or "graphql" in url) and needs_body(status, headers, url=url)
         if whole.get():
             # Before the client does it, so that a body cut half-way can be asked for again.
-            content = response.read()
+            try:
+                content = response.read()
+            except BaseException:
+                response.close()
+                raise
             response.elapsed = timedelta(seconds=_clock() - began)
             return headers, (content if wants else None), False
         if type(response.stream) is self._plain:
@@ -365,7 +370,11 @@ class AsyncCore(_Core):
         status = response.status_code
         wants = (status >= 400 or not lane.plain or "graphql" in url) and needs_body(status, headers, url=url)
         if whole.get():
-            content = await response.aread()
+            try:
+                content = await response.aread()
+            except BaseException:
+                await response.aclose()
+                raise
             response.elapsed = timedelta(seconds=_clock() - began)
             return headers, (content if wants else None), False
         if type(response.stream) is self._plain:
@@ -377,6 +386,27 @@ class AsyncCore(_Core):
                 await response.aclose()
             return headers, self._keep(response, raw), False
         return headers, None, lane.holds
+
+
+# ---- transports in place ------------------------------------------------------------------------
+
+
+def pace(transport: Any, core: Callable[[Any], _Core]) -> Any:
+    """Makes a transport that httpx has just made for itself send by a policy, and stay all else that it is."""
+    kind = type(transport)
+    paced = _paced(kind, hasattr(transport, "handle_async_request"))
+    transport._paceline = core(super(paced, transport))
+    transport._paceline._tells = True
+    transport.__class__ = paced
+    return transport
+
+
+@functools.cache
+def _paced(kind: Any, is_async: bool) -> Any:
+    def handle_request(self: Any, request: Any) -> Any:
+        return self._paceline.handle(request)
+
+    return type(kind.__name__, (kind,), {"handle_async_request" if is_async else "handle_request": handle_request})
 
 
 # ---- the moment a request goes on the wire ------------------------------------------------------

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
 
 from ._calls import NONE, Options
 from .effects import Answer, Call
+from .errors import InputError
 from .exchange import Rules
 from .nested import attempts_of, warn_above
 from .signals import Signal, find_dialect, silent
@@ -86,18 +87,24 @@ class Lanes(Generic[AnyLane]):
         self._by_url = bool(getattr(policy, "scope_by_url", False))
 
     def lane(self, method: str, url: str, credential: str | None) -> AnyLane:
-        """The lane of a request; raises InputError for a URL that names no host."""
+        """The lane of a request."""
         end = url.find("/", 8)
         origin = url if end < 0 else url[:end]
         if self._by_url:
-            return self._lane_of(self.policy.scope_of(url, credential, method=method), origin)
+            return self._lane_of(self._scope_of(method, url, credential, origin), origin)
         key = (origin, credential)
         found = self._by_origin.get(key)
         if found is None:
-            found = self._lane_of(self.policy.scope_of(url, credential, method=method), origin)
+            found = self._lane_of(self._scope_of(method, url, credential, origin), origin)
             if len(self._by_origin) < _ORIGINS and len(origin) < 300:
                 self._by_origin[key] = found
         return found
+
+    def _scope_of(self, method: str, url: str, credential: str | None, origin: str) -> str:
+        try:
+            return str(self.policy.scope_of(url, credential, method=method))
+        except InputError:
+            return origin  # a host or port that cannot be: the client says so in its own words
 
     def named(self, scope: str) -> AnyLane:
         """The lane of a scope that is no host's."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from ._adapter import GaveUpAs, PolicyOrLimits, connections_for, policy_of, raises_gave_up, secret_headers
-from ._httpx import AsyncCore, Core, drop_secrets, whole
+from ._httpx import AsyncCore, Core, drop_secrets, pace, whole
 from .errors import MissingExtra
 
 try:
@@ -133,10 +133,16 @@ class Client(httpx.Client):
         super().__init__(**options)
         for name, value in secret_headers(self.policy).items():
             self.headers.setdefault(name, value)
-        self._transport = _wrapped(self._transport, self.policy, gave_up)
+        theirs = [options.get("transport"), *(options.get("mounts") or {}).values()]
+
+        def paced(transport: Any) -> Any:
+            if any(transport is each for each in theirs):
+                return _wrapped(transport, self.policy, gave_up)
+            return pace(transport, lambda inner: Core(httpx, self.policy, inner, raises_gave_up(gave_up)))
+
+        self._transport = paced(self._transport)
         self._mounts = {
-            pattern: None if each is None else _wrapped(each, self.policy, gave_up)
-            for pattern, each in self._mounts.items()
+            pattern: None if each is None else paced(each) for pattern, each in self._mounts.items()
         }
 
     def send(self, request: httpx.Request, *, stream: bool = False, **options: Any) -> httpx.Response:
@@ -172,10 +178,16 @@ class AsyncClient(httpx.AsyncClient):
         super().__init__(**options)
         for name, value in secret_headers(self.policy).items():
             self.headers.setdefault(name, value)
-        self._transport = _awrapped(self._transport, self.policy, gave_up)
+        theirs = [options.get("transport"), *(options.get("mounts") or {}).values()]
+
+        def paced(transport: Any) -> Any:
+            if any(transport is each for each in theirs):
+                return _awrapped(transport, self.policy, gave_up)
+            return pace(transport, lambda inner: AsyncCore(httpx, self.policy, inner, raises_gave_up(gave_up)))
+
+        self._transport = paced(self._transport)
         self._mounts = {
-            pattern: None if each is None else _awrapped(each, self.policy, gave_up)
-            for pattern, each in self._mounts.items()
+            pattern: None if each is None else paced(each) for pattern, each in self._mounts.items()
         }
 
     async def send(self, request: httpx.Request, *, stream: bool = False, **options: Any) -> httpx.Response:

@@ -206,8 +206,9 @@ class Adapter(HTTPAdapter):
             status, answered = response.status_code, response.headers
             wants = (status >= 400 or not lane.plain or "graphql" in url) and needs_body(status, answered, url=url)
             content: bytes | None = None
-            if not stream:
-                # Before the session does it, so that a body cut half-way can be asked for again.
+            if not stream and not response.is_redirect:
+                # Before the session does it, so that a body cut half-way can be asked for again. What is broken about
+                # a redirect's body the session forgives.
                 content = response.content
                 held = False
             elif wants and small_body(answered.get("Content-Length")):
@@ -249,10 +250,9 @@ class Session(requests.Session):
     ) -> None:
         super().__init__()
         self.policy: Policy = policy_of(policy)
-        adapter = Adapter(self.policy, concurrency=concurrency, gave_up=gave_up)
         self.headers.update(secret_headers(self.policy))
-        self.mount("https://", adapter)
-        self.mount("http://", adapter)
+        for prefix in ("https://", "http://"):
+            self.mount(prefix, Adapter(self.policy, concurrency=concurrency, gave_up=gave_up))
 
     def mount(self, prefix: str | bytes, adapter: Any) -> None:
         """As of requests; warns where retries of urllib3's take the place of the policy's."""
