@@ -393,11 +393,10 @@ class AsyncCore(_Core):
 
 def pace(transport: Any, core: Callable[[Any], _Core]) -> Any:
     """Makes a transport that httpx has just made for itself send by a policy, and stay all else that it is."""
-    kind = type(transport)
-    paced = _paced(kind, hasattr(transport, "handle_async_request"))
+    kind: Any = type(transport)
+    transport.__class__ = paced = _paced(kind, hasattr(transport, "handle_async_request"))
     transport._paceline = core(super(paced, transport))
     transport._paceline._tells = True
-    transport.__class__ = paced
     return transport
 
 
