@@ -127,13 +127,81 @@ def overhead(options: argparse.Namespace) -> None:
             print(f"{name:14s} bare {bare:7.1f}   with a policy {ours:7.1f}   {more:+6.1%}   (bar {bar} %)", flush=True)
 
 
+def makers() -> dict[str, tuple[Callable[[], Any], float]]:
+    """Who takes part at many at once: how it is made, and which share of the calls it gets (some are slow)."""
+    import aiohttp
+    import httpx
+    import httpx2
+    import httpx_aiohttp
+
+    from paceline import aiohttp as paced_aiohttp
+    from paceline import httpx as paced_httpx
+    from paceline import httpx2 as paced_httpx2
+
+    kept = httpx.Limits(max_connections=100, max_keepalive_connections=None)
+    return {
+        "httpx": (httpx.AsyncClient, 0.25),
+        "httpx, all connections kept": (lambda: httpx.AsyncClient(limits=kept), 1),
+        "paceline.httpx": (lambda: paced_httpx.AsyncClient(LIMIT), 1),
+        "httpx over aiohttp": (lambda: httpx.AsyncClient(transport=httpx_aiohttp.AiohttpTransport()), 1),
+        "paceline.httpx over aiohttp": (
+            lambda: paced_httpx.AsyncClient(LIMIT, transport=httpx_aiohttp.AiohttpTransport()),
+            1,
+        ),
+        "httpx2": (httpx2.AsyncClient, 0.25),
+        "paceline.httpx2": (lambda: paced_httpx2.AsyncClient(LIMIT), 1),
+        "aiohttp": (aiohttp.ClientSession, 2),
+        "paceline.aiohttp": (lambda: paced_aiohttp.session(LIMIT), 2),
+    }
+
+
+async def crowd(make: Callable[[], Any], url: str, calls: int, at_once: int) -> tuple[float, float]:
+    """Calls a second, and CPU µs a call, of so many tasks that share one client."""
+    async with make() as client:
+        reads = not hasattr(client, "build_request")
+
+        async def work() -> None:
+            for _ in todo:
+                answer = await client.get(url)
+                if reads:
+                    await answer.read()
+
+        todo = iter(range(2 * at_once))
+        await asyncio.gather(*(work() for _ in range(at_once)))
+        todo = iter(range(calls))
+        began, spent = time.perf_counter(), time.process_time()
+        await asyncio.gather(*(work() for _ in range(at_once)))
+        return calls / (time.perf_counter() - began), (time.process_time() - spent) / calls * 1e6
+
+
+def throughput(options: argparse.Namespace) -> None:
+    with serving() as base:
+        print(f"{options.at_once} at once, the median of {options.turns} turns: calls a second, CPU µs a call")
+        found: dict[str, list[tuple[float, float]]] = {}
+        for _ in range(options.turns):
+            for name, (make, share) in makers().items():
+                if options.only and name not in options.only:
+                    continue
+                result = asyncio.run(crowd(make, f"{base}/free", int(options.total * share), options.at_once))
+                found.setdefault(name, []).append(result)
+        for name, results in found.items():
+            rate, cost = (statistics.median(side) for side in zip(*results, strict=True))
+            print(f"{name:30s} {rate:8,.0f}/s  {cost:8.1f}", flush=True)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--calls", type=int, default=200)
     parser.add_argument("--rounds", type=int, default=41)
     parser.add_argument("--only", nargs="*")
+    parser.add_argument("--at-once", type=int, default=0, help="measure the rate of so many tasks on one client instead")
+    parser.add_argument("--total", type=int, default=2000, help="calls of one turn, with --at-once")
+    parser.add_argument("--turns", type=int, default=3)
     options = parser.parse_args()
-    overhead(options)
+    if options.at_once:
+        throughput(options)
+    else:
+        overhead(options)
 
 
 if __name__ == "__main__":
