@@ -53,14 +53,18 @@ class _Core:
         self._tells = isinstance(inner, library.HTTPTransport | library.AsyncHTTPTransport)
         warn_below(inner, "a client of paceline", attempts_of(policy.retry.stop))
 
-    def _lane(self, request: Any, url: str) -> Any:
+    def _lane(self, request: Any) -> Any:
         """The lane of a request, by its host and the credential that it carries."""
         credential, best = None, 99
         for name, value in request.headers.raw:
             order = _CREDENTIALS.get(name.lower(), 99)
             if order < best:
                 best, credential = order, value.decode("latin-1")
-        return self._lanes.lane(request.method, url, credential)
+        url = request.url
+        key = (url.raw_host, url.port, url.scheme, credential)
+        return self._lanes.quick.get(key) or self._lanes.note(
+            key, self._lanes.lane(request.method, _text_of(url), credential)
+        )
 
     def _call(self, request: Any, url: str, rules: Rules, chosen: Options) -> tuple[Call, Rules]:
         stream = request.stream
@@ -126,10 +130,9 @@ class Core(_Core):
 
     def handle(self, request: Any) -> Any:
         """One request until it ends; returns its response, or raises."""
-        url = _text_of(request.url)
         if self.policy.headers:
-            add_headers(request.headers, self.policy, url)
-        lane = self._lane(request, url)
+            add_headers(request.headers, self.policy, _text_of(request.url))
+        lane = self._lane(request)
         renewal = self._renewal
         if renewal is not None:
             renewal.apply(request.headers)
@@ -144,7 +147,7 @@ class Core(_Core):
             permit = lane.line.try_acquire(1, True)
             if permit is not None:
                 try:
-                    reply = self._attempt(request, url, lane, permit, 1, None)
+                    reply = self._attempt(request, lane, permit, 1, None)
                 except BaseException:
                     permit.cancel()
                     raise
@@ -154,7 +157,7 @@ class Core(_Core):
                     response = reply.response
                     response._paceline = (0.0, reply.elapsed, reply.status, reply.now)
                     return response
-        call, rules = self._call(request, url, lane.rules, chosen)
+        call, rules = self._call(request, _text_of(request.url), lane.rules, chosen)
 
         def once(effect: Send) -> Answer | Fault:
             nonlocal reply, permit
@@ -164,7 +167,7 @@ class Core(_Core):
             permit = effect.permit
             if effect.attempt > 1:
                 lane.look_above()
-            given = self._attempt(request, url, lane, permit, effect.attempt, effect.left)
+            given = self._attempt(request, lane, permit, effect.attempt, effect.left)
             self._lanes.settle(permit, call.cost, given, self._content(given))
             return given
 
@@ -189,7 +192,7 @@ class Core(_Core):
             raise
 
     def _attempt(
-        self, request: Any, url: str, lane: Lane, permit: Permit, attempt: int, left: float | None
+        self, request: Any, lane: Lane, permit: Permit, attempt: int, left: float | None
     ) -> Answer | Fault:
         if attempt > 1:
             _rewind(request.stream)
@@ -205,7 +208,7 @@ class Core(_Core):
         try:
             response = self.inner.handle_request(sent)
             answering = True
-            headers, body, keeps = self._read(response, url, lane, began)
+            headers, body, keeps = self._read(response, request, lane, began)
         except self.library.TransportError as error:
             return self._fault(error, began, permit, answering)
         if permit.wrote is None:
@@ -226,11 +229,13 @@ class Core(_Core):
         finally:
             response.close()
 
-    def _read(self, response: Any, url: str, lane: Lane, began: float) -> tuple[Any, bytes | None, bool]:
+    def _read(self, response: Any, request: Any, lane: Lane, began: float) -> tuple[Any, bytes | None, bool]:
         """Headers; the body where it is wanted now; and whether it is still to be read under the permit."""
         headers = response.headers.raw
         status = response.status_code
-        wants = (status >= 400 or not lane.plain or "graphql" in url) and needs_body(status, headers, url=url)
+        wants = (status >= 400 or not lane.plain or b"graphql" in request.url.raw_path) and needs_body(
+            status, headers, url=_text_of(request.url)
+        )
         if whole.get():
             # Before the client does it, so that a body cut half-way can be asked for again.
             try:
@@ -260,10 +265,9 @@ class AsyncCore(_Core):
 
     async def handle(self, request: Any) -> Any:
         """One request until it ends; returns its response, or raises."""
-        url = _text_of(request.url)
         if self.policy.headers:
-            add_headers(request.headers, self.policy, url)
-        lane = self._lane(request, url)
+            add_headers(request.headers, self.policy, _text_of(request.url))
+        lane = self._lane(request)
         renewal = self._renewal
         if renewal is not None:
             renewal.apply(request.headers)
@@ -278,7 +282,7 @@ class AsyncCore(_Core):
             permit = lane.line.try_acquire(1, True)
             if permit is not None:
                 try:
-                    reply = await self._attempt(request, url, lane, permit, 1, None)
+                    reply = await self._attempt(request, lane, permit, 1, None)
                 except BaseException:
                     permit.cancel()
                     raise
@@ -288,7 +292,7 @@ class AsyncCore(_Core):
                     response = reply.response
                     response._paceline = (0.0, reply.elapsed, reply.status, reply.now)
                     return response
-        call, rules = self._call(request, url, lane.rules, chosen)
+        call, rules = self._call(request, _text_of(request.url), lane.rules, chosen)
 
         async def once(effect: Send) -> Answer | Fault:
             nonlocal reply, permit
@@ -298,7 +302,7 @@ class AsyncCore(_Core):
             permit = effect.permit
             if effect.attempt > 1:
                 lane.look_above()
-            given = await self._attempt(request, url, lane, permit, effect.attempt, effect.left)
+            given = await self._attempt(request, lane, permit, effect.attempt, effect.left)
             self._lanes.settle(permit, call.cost, given, self._content(given))
             return given
 
@@ -326,7 +330,7 @@ class AsyncCore(_Core):
             raise
 
     async def _attempt(
-        self, request: Any, url: str, lane: Lane, permit: Permit, attempt: int, left: float | None
+        self, request: Any, lane: Lane, permit: Permit, attempt: int, left: float | None
     ) -> Answer | Fault:
         if attempt > 1:
             _rewind(request.stream)
@@ -342,7 +346,7 @@ class AsyncCore(_Core):
         try:
             response = await self.inner.handle_async_request(sent)
             answering = True
-            headers, body, keeps = await self._read(response, url, lane, began)
+            headers, body, keeps = await self._read(response, request, lane, began)
         except self.library.TransportError as error:
             return self._fault(error, began, permit, answering)
         if permit.wrote is None:
@@ -364,11 +368,13 @@ class AsyncCore(_Core):
             await response.aclose()
 
     async def _read(
-        self, response: Any, url: str, lane: Lane, began: float
+        self, response: Any, request: Any, lane: Lane, began: float
     ) -> tuple[Any, bytes | None, bool]:
         headers = response.headers.raw
         status = response.status_code
-        wants = (status >= 400 or not lane.plain or "graphql" in url) and needs_body(status, headers, url=url)
+        wants = (status >= 400 or not lane.plain or b"graphql" in request.url.raw_path) and needs_body(
+            status, headers, url=_text_of(request.url)
+        )
         if whole.get():
             try:
                 content = await response.aread()

@@ -81,6 +81,8 @@ class Lanes(Generic[AnyLane]):
         self.emit = policy.events
         self._kind = kind
         self._by_origin: dict[tuple[str, str | None], AnyLane] = {}
+        # As `_by_origin`, by whatever a client's own kind of URL has at hand; filled by the client.
+        self.quick: dict[tuple[Any, ...], AnyLane] = {}
         self._by_scope: dict[tuple[str, str], AnyLane] = {}
         # A policy that has buckets of its own within a host is asked for each request.
         self.costs = policy.cost_of is not None or policy.settle_of is not None
@@ -99,6 +101,12 @@ class Lanes(Generic[AnyLane]):
             if len(self._by_origin) < _ORIGINS and len(origin) < 300:
                 self._by_origin[key] = found
         return found
+
+    def note(self, key: tuple[Any, ...], lane: AnyLane) -> AnyLane:
+        """Remembers a lane for the quick way, where a host and credential have one only."""
+        if not self._by_url and len(self.quick) < _ORIGINS and len(str(key[0])) < 300:
+            self.quick[key] = lane
+        return lane
 
     def _scope_of(self, method: str, url: str, credential: str | None, origin: str) -> str:
         try:

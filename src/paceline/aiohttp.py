@@ -33,7 +33,7 @@ try:
     import aiohttp
     from aiohttp import payload
 
-    from ._aiohttp_time import begin, end, put_off, timed_out
+    from ._aiohttp_time import PutOff, begin, end, put_off, timed_out
 except ImportError:
     raise MissingExtra("aiohttp", "aiohttp") from None
 
@@ -140,31 +140,37 @@ class _Middleware:
         self._lanes = Lanes(policy, AsyncLane)
         self._renewal = None if policy.refresh is None else AsyncRenewal(policy)
         self._hops: weakref.WeakKeyDictionary[Any, _Hop] = weakref.WeakKeyDictionary()
+        self._kind: Any = None
+        self._stamping: Any = None
+        self._noted = False  # whether either of the two below was ever used: most programs never need them
         self._given_up: weakref.WeakKeyDictionary[Any, tuple[Any, BaseException]] = weakref.WeakKeyDictionary()
 
     async def __call__(self, request: ClientRequest, handler: ClientHandlerType) -> ClientResponse:
         timer = request._timer
         foreign = False
-        if self._given_up:
+        if self._noted and self._given_up:
             given_up = self._given_up.pop(asyncio.current_task(), None)
             if given_up is not None and given_up[0] is timer:
                 raise given_up[1]  # aiohttp tries once more by itself what has been tried enough
-        if self._hops:
+        if self._noted and self._hops:
             foreign = self._followed(request)
-        headers, url, method = request.headers, str(request.url), request.method
+        headers, place, method = request.headers, request.url, request.method
         if self.policy.headers and not foreign:
-            add_headers(headers, self.policy, url)
+            add_headers(headers, self.policy, str(place))
         credential = None
         for name in CREDENTIAL_HEADERS:
             if name in headers:
                 credential = headers[name]
                 break
-        lane = self._lanes.lane(method, url, credential)
+        key = (place.raw_authority, place.scheme, credential)
+        lane = self._lanes.quick.get(key)
+        if lane is None:
+            lane = self._lanes.note(key, self._lanes.lane(method, str(place), credential))
         renewal = self._renewal
         if renewal is not None:
             renewal.apply(headers)
         kind: Any = type(request)
-        request.__class__ = _stamping(kind)
+        request.__class__ = self._stamping if kind is self._kind else self._stamping_for(kind)
         first = request.loop.time()
         chosen = current.get()
         permit: Any = None
@@ -176,7 +182,7 @@ class _Middleware:
             permit = lane.line.try_acquire(1, True)
             if permit is not None:
                 try:
-                    reply = await self._attempt(request, handler, url, lane, permit, first, None)
+                    reply = await self._attempt(request, handler, lane, permit, first, None)
                 except BaseException:
                     permit.cancel()
                     raise
@@ -186,10 +192,10 @@ class _Middleware:
                     response: ClientResponse = reply.response
                     response._paceline = (0.0, reply.elapsed, reply.status, reply.now)  # type: ignore[attr-defined]
                     if reply.status in _REDIRECTS:
-                        self._hops[asyncio.current_task()] = _Hop(timer, request.url.origin(), foreign)
+                        self._note_hop(request, foreign)
                     return response
         known = body._value if isinstance(body, payload.BytesPayload) else None
-        call, rules = self._lanes.call(method, url, headers, replayable, chosen, lane.rules, known)
+        call, rules = self._lanes.call(method, str(place), headers, replayable, chosen, lane.rules, known)
         scope = _Lane(lane, timer, first)
 
         async def once(effect: Send) -> Answer | Fault:
@@ -203,7 +209,7 @@ class _Middleware:
                 if body:
                     # What still writes the last attempt's body must have stopped before the body is rewound.
                     await request.close()
-            given = await self._attempt(request, handler, url, lane, permit, first, effect.left)
+            given = await self._attempt(request, handler, lane, permit, first, effect.left)
             if self._lanes.costs and isinstance(given, Answer):
                 self._lanes.settle(permit, call.cost, given, await _content(given))
             return given
@@ -228,7 +234,7 @@ class _Middleware:
                 else:
                     connection.add_callback(permit.release)
             if answer.status in _REDIRECTS:
-                self._hops[asyncio.current_task()] = _Hop(timer, request.url.origin(), foreign)
+                self._note_hop(request, foreign)
         try:
             return settle(outcome, self._raises)  # type: ignore[no-any-return]
         except BaseException as error:
@@ -236,13 +242,13 @@ class _Middleware:
                 answer.response.release()
             if isinstance(error, aiohttp.ClientOSError | aiohttp.ServerDisconnectedError):
                 self._given_up[asyncio.current_task()] = (timer, error)
+                self._noted = True
             raise
 
     async def _attempt(
         self,
         request: Any,
         handler: ClientHandlerType,
-        url: str,
         lane: AsyncLane,
         permit: Any,
         first: float,
@@ -251,7 +257,8 @@ class _Middleware:
         timer = request._timer
         request._paceline_permit = permit
         began = _clock()
-        begin(timer)
+        if type(timer) is PutOff:
+            begin(timer)
         try:
             if left is None:
                 response = await handler(request)
@@ -259,7 +266,9 @@ class _Middleware:
                 async with asyncio.timeout(max(0.001, left)):
                     response = await handler(request)
             status, answered = response.status, response.headers
-            wants = (status >= 400 or not lane.plain or "graphql" in url) and needs_body(status, answered, url=url)
+            wants = (status >= 400 or not lane.plain or "graphql" in request.url.raw_path) and needs_body(
+                status, answered, url=str(request.url)
+            )
             body, held = None, False
             if wants and small_body(answered.get("Content-Length")):
                 try:
@@ -283,6 +292,14 @@ class _Middleware:
         if permit.wrote is None:
             permit.sent()  # another middleware answered, or a handler of a test
         return Answer(status, answered, body, response, _clock() - began, time.time(), held)
+
+    def _stamping_for(self, kind: Any) -> Any:
+        self._kind, self._stamping = kind, _stamping(kind)
+        return self._stamping
+
+    def _note_hop(self, request: ClientRequest, foreign: bool) -> None:
+        self._hops[asyncio.current_task()] = _Hop(request._timer, request.url.origin(), foreign)
+        self._noted = True
 
     def _followed(self, request: ClientRequest) -> bool:
         """Whether this request follows a redirect to another origin: then it takes no credential along."""

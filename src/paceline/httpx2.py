@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from copy import copy
 from typing import TYPE_CHECKING, Any
 
 from ._adapter import GaveUpAs, PolicyOrLimits, connections_for, policy_of, raises_gave_up, secret_headers
@@ -133,12 +134,13 @@ class Client(httpx2.Client):
         super().__init__(**options)
         for name, value in secret_headers(self.policy).items():
             self.headers.setdefault(name, value)
-        theirs = [options.get("transport"), *(options.get("mounts") or {}).values()]
+        raises = raises_gave_up(gave_up)
 
         def paced(transport: Any) -> Any:
-            if any(transport is each for each in theirs):
+            if type(transport) is not httpx2.HTTPTransport:
                 return _wrapped(transport, self.policy, gave_up)
-            return pace(transport, lambda inner: Core(httpx2, self.policy, inner, raises_gave_up(gave_up)))
+            # A copy that shares its connections: one that was given may serve another client, too.
+            return pace(copy(transport), lambda inner: Core(httpx2, self.policy, inner, raises))
 
         self._transport = paced(self._transport)
         self._mounts = {
@@ -178,12 +180,13 @@ class AsyncClient(httpx2.AsyncClient):
         super().__init__(**options)
         for name, value in secret_headers(self.policy).items():
             self.headers.setdefault(name, value)
-        theirs = [options.get("transport"), *(options.get("mounts") or {}).values()]
+        raises = raises_gave_up(gave_up)
 
         def paced(transport: Any) -> Any:
-            if any(transport is each for each in theirs):
+            if type(transport) is not httpx2.AsyncHTTPTransport:
                 return _awrapped(transport, self.policy, gave_up)
-            return pace(transport, lambda inner: AsyncCore(httpx2, self.policy, inner, raises_gave_up(gave_up)))
+            # A copy that shares its connections: one that was given may serve another client, too.
+            return pace(copy(transport), lambda inner: AsyncCore(httpx2, self.policy, inner, raises))
 
         self._transport = paced(self._transport)
         self._mounts = {

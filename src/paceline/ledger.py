@@ -231,7 +231,7 @@ class Ledger:
         return self._weigh(limit.unit, cost)
 
     def _weigh(self, unit: str, cost: Cost) -> float:
-        if isinstance(cost, Mapping):
+        if type(cost) is not int and isinstance(cost, Mapping):
             return cost.get(unit, 1.0 if unit == "requests" else 0.0)
         if unit == "requests" and len(self._units) > 1 and cost:
             return 1.0
