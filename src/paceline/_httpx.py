@@ -152,8 +152,7 @@ class Core(_Core):
                     permit.cancel()
                     raise
                 if isinstance(reply, Answer) and lane.serves(reply, [name for name, _ in reply.headers]):  # type: ignore[str-unpack]
-                    lane.learn(permit, SERVED, reply.status)
-                    permit.release()
+                    lane.line.served(permit, SERVED)
                     response = reply.response
                     response._paceline = (0.0, reply.elapsed, reply.status, reply.now)
                     return response
@@ -287,8 +286,7 @@ class AsyncCore(_Core):
                     permit.cancel()
                     raise
                 if isinstance(reply, Answer) and lane.serves(reply, [name for name, _ in reply.headers]):  # type: ignore[str-unpack]
-                    lane.learn(permit, SERVED, reply.status)
-                    permit.release()
+                    lane.line.served(permit, SERVED)
                     response = reply.response
                     response._paceline = (0.0, reply.elapsed, reply.status, reply.now)
                     return response

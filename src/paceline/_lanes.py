@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 __all__ = ["SERVED", "AsyncLane", "Lane", "Lanes"]
 
 SERVED: Final = Signal()
-"""What an answer says that says nothing."""
+"""What an answer says that says nothing of limits."""
 
 _ORIGINS: Final = 10_000
 _NEVER_KEYED: Final = frozenset({"GET", "HEAD"})  # repeatable anyway

@@ -187,8 +187,7 @@ class _Middleware:
                     permit.cancel()
                     raise
                 if isinstance(reply, Answer) and lane.serves(reply, [name for name, _ in reply.response.raw_headers]):
-                    lane.learn(permit, SERVED, reply.status)
-                    permit.release()
+                    lane.line.served(permit, SERVED)
                     response: ClientResponse = reply.response
                     response._paceline = (0.0, reply.elapsed, reply.status, reply.now)  # type: ignore[attr-defined]
                     if reply.status in _REDIRECTS:
