@@ -6,6 +6,9 @@ import os
 
 from hypothesis import settings
 
+# pyproject.toml keeps it from loading by its entry point, which would be before coverage begins.
+pytest_plugins = ["paceline.pytest_plugin", "pytester"]
+
 # Read by the type checker, never run.
 collect_ignore = ["typing"]
 

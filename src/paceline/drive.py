@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import asyncio
 import time
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
+from . import events
 from .effects import Acquire, Answer, Discard, Emit, Fault, Learn, Refresh, Refreshed, Send, Sleep
 from .errors import PacelineError
 from .exchange import ends_at_once, exchange
@@ -70,6 +72,8 @@ def serve(
 
     permit: one that was granted for the first attempt already. The other arguments are those of `drive`.
     """
+    if events.listeners:
+        emit, rules = events.heard_too(emit, rules.events), replace(rules, events="all")
     replies: list[Any] = [] if permit is None else [permit]
     answer: Answer | None = None
     if rules.events != "all":
@@ -81,9 +85,11 @@ def serve(
             reply = send(Send(permit, 1, left if left is None else left - permit.waited))
             if isinstance(reply, Answer):
                 answer = reply
-                signal = rules.read(
-                    reply.status, reply.headers, reply.body, now=reply.now, method=call.method, url=call.url
-                )
+                signal = rules.silence if reply.silent else None
+                if signal is None:
+                    signal = rules.read(
+                        reply.status, reply.headers, reply.body, now=reply.now, method=call.method, url=call.url
+                    )
                 learned = scope.learn(permit, signal, reply.status)
                 if not reply.held:
                     permit.release()
@@ -234,6 +240,8 @@ async def aserve(
     clock: Callable[[], float] = time.time,
 ) -> Outcome:
     """All sends of one request until it ends; as `serve`, awaited."""
+    if events.listeners:
+        emit, rules = events.heard_too(emit, rules.events), replace(rules, events="all")
     replies: list[Any] = [] if permit is None else [permit]
     answer: Answer | None = None
     if rules.events != "all":
@@ -245,9 +253,11 @@ async def aserve(
             reply = await send(Send(permit, 1, left if left is None else left - permit.waited))
             if isinstance(reply, Answer):
                 answer = reply
-                signal = rules.read(
-                    reply.status, reply.headers, reply.body, now=reply.now, method=call.method, url=call.url
-                )
+                signal = rules.silence if reply.silent else None
+                if signal is None:
+                    signal = rules.read(
+                        reply.status, reply.headers, reply.body, now=reply.now, method=call.method, url=call.url
+                    )
                 learned = scope.learn(permit, signal, reply.status)
                 if not reply.held:
                     permit.release()

@@ -159,7 +159,7 @@ class Answer(NamedTuple):
     headers: whatever `read_signal` takes. body: bytes the shell had at hand, or None.
     response: the client's own object, never looked into. elapsed: seconds the attempt took.
     now: epoch seconds of its arrival. held: its body is still to be read, so if it is the final answer, the
-    shell releases the permit itself when that is done.
+    shell releases the permit itself when that is done. silent: served, and the shell saw that it says nothing of limits.
     """
 
     status: int
@@ -169,6 +169,7 @@ class Answer(NamedTuple):
     elapsed: float
     now: float
     held: bool = False
+    silent: bool = False
 
 
 class Fault(NamedTuple):

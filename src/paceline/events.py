@@ -6,9 +6,10 @@ Every event has `at` (epoch seconds) and `scope`. URLs in events are masked alre
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 __all__ = [
     "Attempted",
@@ -24,6 +25,9 @@ __all__ = [
     "Retrying",
     "Sink",
     "Waited",
+    "heard_too",
+    "listening",
+    "tell_listeners",
 ]
 
 
@@ -180,3 +184,47 @@ class Progress(Event):
 
 
 Sink = Callable[[Event], None]
+
+# Who hears every event of this process, whatever sinks its policies have; replaced, never changed.
+listeners: tuple[Sink, ...] = ()
+
+
+@contextmanager
+def listening(sink: Sink) -> Iterator[None]:
+    """Tells `sink` every event of this process in the block, also those of policies that have no sink: for tests.
+
+    >>> import paceline
+    >>> heard = []
+    >>> with listening(heard.append):
+    ...     tell_listeners(Waited(at=0.0, scope="api", seconds=0.5, reason="pace"))
+    >>> [event.name for event in heard]
+    ['waited']
+    """
+    global listeners
+    listeners = (*listeners, sink)
+    try:
+        yield
+    finally:
+        left = list(listeners)
+        left.remove(sink)
+        listeners = tuple(left)
+
+
+def tell_listeners(event: Event) -> None:
+    """Tells those who listen to the whole process."""
+    for listener in listeners:
+        listener(event)
+
+
+def heard_too(sink: Sink | None, wanted: Literal["all", "notable", "none"]) -> Sink:
+    """A sink that tells the listeners every event, and `sink` those that it wanted.
+
+    >>> heard_too(print, "notable")(Waited(at=0.0, scope="api", seconds=0.5, reason="pace"))
+    """
+
+    def both(event: Event) -> None:
+        tell_listeners(event)
+        if sink is not None and (wanted == "all" or (wanted == "notable" and event.level != "debug")):
+            sink(event)
+
+    return both

@@ -49,6 +49,7 @@ class Rules:
     slow_budget: an exhausted retry budget makes retries slower and never ends an exchange (the batch job).
     refreshable: a credential hook exists, so that a 401 may be answered by `Refresh`.
     events: which are built at all: "all", "notable" (above the level debug), or "none".
+    silence: what an answer says that its shell has seen to be silent on limits; None: it is read all the same.
     """
 
     retry: Retry
@@ -57,6 +58,7 @@ class Rules:
     slow_budget: bool = False
     refreshable: bool = False
     events: Literal["all", "notable", "none"] = "all"
+    silence: Signal | None = None
 
 
 def ends_at_once(call: Call, rules: Rules, status: int, signal: Signal) -> bool:

@@ -37,6 +37,8 @@ _PLUMBING: Final = frozenset(
         "paceline", "requests", "stamina", "tenacity", "threading", "urllib3",
     }
 )  # fmt: skip
+# Where requests and httpx raise what broke; `self` is there what `find_below` knows.
+_SENDERS: Final = frozenset({"requests.adapters", "httpx._transports.default", "httpx2._transports.default"})
 
 _warned: set[tuple[str, int, str]] = set()
 
@@ -196,9 +198,22 @@ def _retries_on(value: Any) -> Layer | None:
                 mend = "mount requests.adapters.HTTPAdapter(max_retries=0), the default"
                 return Layer("urllib3's Retry", attempts, mend)
     if type(value).__module__.partition(".")[0] in ("httpx", "httpx2"):
-        retries = _whole(_attribute(_attribute(value, "_pool"), "_retries"))
+        retries = _whole(_attribute(_pool_behind(value), "_retries"))
         if retries:
             return Layer("httpx's transport", retries + 1, "use HTTPTransport(retries=0), the default")
+    return None
+
+
+def _pool_behind(value: Any) -> Any:
+    """httpcore's pool of a transport of httpx, or the one that a response of httpx came from."""
+    for _ in range(6):
+        pool = _attribute(value, "_pool")
+        if pool is not None or value is None:
+            return pool
+        value = next(
+            (inner for name in ("stream", "_stream", "_httpcore_stream") if (inner := _attribute(value, name)) is not None),
+            None,
+        )
     return None
 
 
@@ -231,11 +246,11 @@ def _whole(value: Any) -> int:
 
 
 def _in_traceback(trace: TracebackType | None) -> Layer | None:
-    """What an exception of requests leaves: the adapter that raised it stands in its traceback."""
+    """What an exception leaves: the adapter or transport that raised it stands in its traceback."""
     for _ in range(_MOST_FRAMES):
         if trace is None:
             return None
-        if trace.tb_frame.f_globals.get("__name__") == "requests.adapters":
+        if trace.tb_frame.f_globals.get("__name__") in _SENDERS:
             found = find_below(trace.tb_frame.f_locals.get("self"))
             if found is not None:
                 return found

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 import secrets
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
@@ -34,6 +35,7 @@ _CREDENTIAL_HEADERS: Final = ("authorization", "x-api-key", "api-key", "private-
 _PORTS: Final = {"http": 80, "https": 443}
 _NONE: Final[Mapping[str, str]] = MappingProxyType({})
 _LONGEST_BUCKET: Final = 200
+_AUTHORITY: Final = re.compile(r"(https?)://([A-Za-z0-9.-]{1,255}|\[[0-9a-fA-F:.]{2,50}\])(:[0-9]{1,5})?(?=[/?#]|\Z)", re.IGNORECASE)
 
 CostOf: TypeAlias = "Callable[[str, str, bytes | None], Cost | None]"
 SettleOf: TypeAlias = "Callable[[Cost, int, bytes | None], Cost | None]"
@@ -90,6 +92,7 @@ class Policy:
     (`api.example.com`; their subdomains too, always over https) or origins (`http://127.0.0.1:8429`); none: to all.
     cost_of: from method, URL and body to what a request costs, where its caller does not say; None: 1.
     settle_of: from what was reserved, an answer's status and its body to what it has cost; None: what was reserved.
+    An attribute, `scope_by_url`, says whether more of a request than host and credential decides its scope.
 
     Raises LimitSyntaxError or InputError for what cannot be used.
 
@@ -199,16 +202,15 @@ class Policy:
         """Whether the policy's headers may go to this URL."""
         if not self.send_to:
             return True
-        try:
-            parts = urlsplit(url)
-            host = (parts.hostname or "").rstrip(".")
-            origin = f"{parts.scheme}://{parts.netloc.rpartition('@')[2].lower()}"
-        except ValueError:
+        # Clients read a URL with other characters in its host differently from one another: it is nobody's.
+        found = _AUTHORITY.match(url)
+        if found is None:
             return False
-        return origin in self.send_to or (
-            parts.scheme == "https"
-            and any(host == name or host.endswith(f".{name}") for name in self.send_to)
-        )
+        scheme, host = found[1].lower(), found[2].lower()
+        if f"{scheme}://{host}{found[3] or ''}" in self.send_to:
+            return True
+        host = host.rstrip(".")
+        return scheme == "https" and any(host == name or host.endswith(f".{name}") for name in self.send_to)
 
     def reader(self) -> ReadSignal:
         """What reads responses: `read_signal` in the policy's dialect, with the wait that its provider documents for

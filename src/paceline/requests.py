@@ -226,8 +226,8 @@ class Adapter(HTTPAdapter):
             status, answered, content if wants else None, response, _clock() - began, time.time(), held
         )
 
-    def __setstate__(self, state: Mapping[str, Any]) -> None:
-        super().__setstate__(state)  # type: ignore[misc]
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        super().__setstate__(state)
         self._begin()
 
 
@@ -253,7 +253,7 @@ class Session(requests.Session):
         for prefix in ("https://", "http://"):
             self.mount(prefix, Adapter(self.policy, concurrency=concurrency, gave_up=gave_up))
 
-    def mount(self, prefix: str | bytes, adapter: Any) -> None:
+    def mount(self, prefix: str, adapter: Any) -> None:
         """As of requests; warns where retries of urllib3's take the place of the policy's."""
         super().mount(prefix, adapter)
         if not isinstance(adapter, Adapter):

@@ -20,6 +20,9 @@ from tenacity import Retrying, retry_if_exception_type, retry_if_result, stop_af
 from tests.clocks import FakeClock
 
 import paceline
+import paceline.httpx
+import paceline.httpx2
+import paceline.requests
 from paceline.errors import InputError
 from paceline.testing import Script, script
 
@@ -291,11 +294,39 @@ def test_a_script_needs_an_entry_and_a_client_that_it_knows() -> None:
         script(200).mock("urllib")
 
 
-def test_the_batch_job_plays_through_a_mock() -> None:
-    """`paceline.fetch` over aiohttp, mocked, waits as the script asks and gets its record."""
-    played = script([429, {"retry-after-ms": "60"}], [200, {}, {"id": 1}])
+def by_fetch(played: Script) -> Any:
     with aioresponses.aioresponses() as mock:
         played.aioresponses(mock, URL)
         [record] = paceline.fetch([URL])
-    assert (record.status, record.json(), record.attempts) == (200, {"id": 1}, 2)
+    assert record.attempts == 2
+    return record.json()
+
+
+def by_a_session(played: Script) -> Any:
+    with responses.RequestsMock() as mock, paceline.requests.Session("100/s") as session:
+        return played.responses(mock, URL) and session.get(URL).json()
+
+
+def by_a_client(played: Script) -> Any:
+    with paceline.httpx.Client("100/s", transport=played.httpx_transport()) as client:
+        return client.get(URL).json()
+
+
+def by_a_mocked_client(played: Script) -> Any:
+    with respx.mock() as router, paceline.httpx.Client("100/s") as client:
+        return played.respx(router, URL) and client.get(URL).json()
+
+
+def by_an_httpx2_client(played: Script) -> Any:
+    with paceline.httpx2.Client("100/s", transport=played.httpx2_transport()) as client:
+        return client.get(URL).json()
+
+
+@pytest.mark.parametrize("way", [by_fetch, by_a_session, by_a_client, by_a_mocked_client, by_an_httpx2_client])
+def test_what_paceline_sends_waits_as_the_script_asks(way: Callable[[Script], Any]) -> None:
+    """The batch job and the clients with a policy, mocked, are refused once, wait as told and are served."""
+    played = script([429, {"retry-after-ms": "60"}], [200, {}, {"id": 1}])
+    assert way(played) == {"id": 1}
+    assert [call.retry_after for call in played.calls] == [0.06, None]
     played.assert_no_early_retry()
+    played.assert_waited(0.06)

@@ -236,6 +236,49 @@ def test_the_url_is_sent_as_it_stands(make: Any, target: str) -> None:
     assert sent.rstrip("?") == (target if target.startswith("/") else f"/{target}").rstrip("?")
 
 
+def test_urls_of_an_origin_met_before_are_sent_as_they_stand(make: Any) -> None:
+    """What is remembered of an origin changes nothing: not its other URLs, nor one that only begins like it."""
+    targets = ["", "/a%2Fb/%7e?q=a|b", "/?", "/a//b/../c?x=1?y=2"]
+    seen: list[bytes] = []
+    with listening(answering(*[OK] * len(targets), seen=seen)) as port:
+
+        async def act(sender: Any) -> list[int]:
+            # Another port of one digit less, met before: all but the last character of the first URL below.
+            await sender.send("GET", f"http://127.0.0.1:{port // 10}/", COMMON, None, Stamp(), None)
+            base = f"http://127.0.0.1:{port}"
+            got = [await sender.send("GET", base + target, COMMON, None, Stamp(), None) for target in targets]
+            return [reply.status for reply in got]
+
+        assert using(make, act) == [200] * len(targets)
+    sent = [head.split(b" ")[1].decode() for head in seen]
+    assert [target.rstrip("?") for target in sent] == ["/", *(target.rstrip("?") for target in targets[1:])]
+
+
+@pytest.mark.parametrize(
+    ("path", "header", "read"),
+    [
+        ("/items/1", b"X-Served-By: a", None),
+        ("/items/1", b"X-RateLimit-Remaining: 0", None),
+        ("/graphql", b"X-Served-By: a", b"ok"),
+    ],
+)
+def test_an_answer_is_silent_only_where_nothing_can_speak(make: Any, path: str, header: bytes, read: bytes | None) -> None:
+    """Silent is an answer that is served, whose headers do not concern limits and whose body may not."""
+    answer = b"HTTP/1.1 200 OK\r\n%s\r\nContent-Type: application/json\r\nContent-Length: 2\r\n\r\nok" % header
+    with listening(answering(answer, answer)) as port:
+
+        async def act(sender: Any) -> list[Answer]:
+            url = f"http://127.0.0.1:{port}{path}"
+            return [await sender.send("GET", url, COMMON, None, Stamp(), None) for _ in range(2)]
+
+        first, second = using(make, act)
+    assert (first.body, first.silent) == (second.body, second.silent)
+    assert first.body == read
+    if first.silent:
+        assert read is None
+        assert b"RateLimit" not in header
+
+
 def test_headers_and_body_are_sent(make: Any) -> None:
     """A request's own headers and its body arrive as given, whatever characters they hold."""
     seen: list[bytes] = []

@@ -184,6 +184,14 @@ def test_a_spec_has_its_own_pagination(desk: Desk, server: Server) -> None:
     assert "line 4: there is no pagination 'cursr'" in records["wrong", None]["error"]
 
 
+def test_lists_of_one_page_each_are_remarked_on(desk: Desk, server: Server) -> None:
+    """A next page that is looked for in the wrong place looks like the end: the account says what to look at."""
+    source = desk.write("lists.txt", [f"{server.url}/pages/{n}?total=25&style=cursor" for n in (1, 2)])
+    ran = desk.fetch(source, "--paginate", "cursor next=meta.nxt_cursor param=cursor", "--progress", "log")
+    assert ran.status == 0
+    assert "each list had one page only" in ran.err
+
+
 @pytest.mark.parametrize("how", ["cursor next=a", "links", "page last="])
 def test_a_wrong_pagination_is_wrong_usage(desk: Desk, how: str) -> None:
     """One message that shows a right form, status 2, and nothing begun."""

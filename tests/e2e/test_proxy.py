@@ -50,6 +50,13 @@ def get(proxy: Proxy, path: str, **headers: str) -> tuple[int, dict[str, str], b
             return error.code, dict(error.headers), error.read()
 
 
+def listening() -> socket.socket:
+    """A socket that a test accepts connections of, and waits for no longer than a while."""
+    sock = socket.create_server(("127.0.0.1", 0))
+    sock.settimeout(20)
+    return sock
+
+
 CLOSING = b"GET /a HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
 
 
@@ -176,14 +183,16 @@ def test_answers_without_a_body_end_with_their_head(head: bytes) -> None:
         assert proxy.account().answered == 3
 
 
-def test_interim_answers_pass() -> None:
+@pytest.mark.parametrize("when", ["before", "after"])
+def test_interim_answers_pass(when: str) -> None:
     """100 Continue comes from the upstream before the body is sent, 103 too; HTTP/1.0 sees the final answer alone."""
 
     def answer(sock: socket.socket, request: bytes) -> None:
         sock.sendall(b"HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n" + OK)
 
-    upstream = socket.create_server(("127.0.0.1", 0))
-    with upstream, Proxy(f"http://127.0.0.1:{upstream.getsockname()[1]}") as proxy, dial(proxy) as sock:
+    upstream = listening()
+    port = upstream.getsockname()[1]
+    with upstream, Proxy(f"http://127.0.0.1:{port}", when=when) as proxy, dial(proxy) as sock:
         sock.sendall(b"PUT / HTTP/1.1\r\nHost: x\r\nExpect: 100-continue\r\nContent-Length: 2\r\n\r\n")
         side, _ = upstream.accept()
         with side:
@@ -201,11 +210,20 @@ def test_interim_answers_pass() -> None:
 
 def test_a_refused_expectation_closes_the_connection() -> None:
     """Whoever waited for 100 Continue and got a refusal has a connection that is closed: its body may come or not."""
-    with RawUpstream() as upstream, Proxy(upstream.url, refuse="every:1") as proxy:
-        answered = ask(proxy, b"PUT / HTTP/1.1\r\nHost: x\r\nExpect: 100-continue\r\nContent-Length: 2\r\n\r\n")
+    expecting = b"PUT / HTTP/1.1\r\nHost: x\r\nExpect: 100-continue\r\nContent-Length: 2\r\n\r\n"
+    with RawUpstream() as raw, Proxy(raw.url, refuse="every:1") as proxy:
+        answered = ask(proxy, expecting)
         assert answered.startswith(b"HTTP/1.1 429 ")
         assert b"Connection: close\r\n" in answered
-        assert upstream.requests == []
+        assert raw.requests == []
+    upstream = listening()
+    with upstream, Proxy(f"http://127.0.0.1:{upstream.getsockname()[1]}") as proxy, dial(proxy) as sock:
+        sock.sendall(expecting)
+        side, _ = upstream.accept()
+        with side:
+            read_until(side, b"\r\n\r\n")
+            side.sendall(b"HTTP/1.1 403 Forbidden\r\nContent-Length: 0\r\n\r\n")
+            assert b"Connection: close\r\n" in read_until(sock, ())
 
 
 def test_pipelined_requests_are_answered_in_order() -> None:
@@ -226,6 +244,19 @@ def test_pipelined_requests_are_answered_in_order() -> None:
     items = [int(number) for _, number in found if number]
     assert statuses == [429 if number % 3 == 0 else 200 for number in range(1, 201)]
     assert items == [number for number in range(1, 201) if number % 3]
+
+
+def test_nothing_behind_the_last_request_is_served() -> None:
+    """What follows a request that closes the connection, or one that is cut, is neither answered nor passed on."""
+    with RawUpstream() as upstream:
+        with Proxy(upstream.url) as proxy:
+            assert ask(proxy, CLOSING + CLOSING.replace(b"/a", b"/b")).count(b"HTTP/1.1 ") == 1
+            assert ask(proxy, b"GET /a HTTP/1.0\r\n\r\nGET /b HTTP/1.0\r\n\r\n").count(b"HTTP/1.1 ") == 1
+        for when, sent in (("before", 0), ("after", 1)):
+            with Proxy(upstream.url, cut="first:1", when=when) as proxy:
+                assert ask(proxy, CLOSING.replace(b"Connection: close\r\n", b"") + CLOSING.replace(b"/a", b"/b")) == b""
+                assert proxy.account().passed == sent
+        assert not any(request.startswith(b"GET /b") for request in upstream.requests)
 
 
 def test_many_clients_at_once() -> None:
@@ -423,9 +454,10 @@ def test_an_answer_that_is_none_is_a_502(raw: bytes) -> None:
         assert proxy.account().upstream_failures == 1
 
 
-def test_what_follows_an_answer_unasked_is_nobodys() -> None:
+@pytest.mark.parametrize("more", [OK.replace(b"ok", b"no"), b"HTTP/1.1 204 No\r\n\r\n", b"HTTP/1.1 2", b"x"])
+def test_what_follows_an_answer_unasked_is_nobodys(more: bytes) -> None:
     """A second answer behind the first is not given to the next client: the connection is dropped."""
-    with RawUpstream(OK + OK.replace(b"ok", b"no")) as upstream, Proxy(upstream.url) as proxy:
+    with RawUpstream(OK + more) as upstream, Proxy(upstream.url) as proxy:
         for _ in range(5):
             assert get(proxy, "/")[2] == b"ok"
         assert upstream.connections == 5
@@ -452,12 +484,33 @@ def test_an_answer_that_breaks_off_looks_broken(raw: bytes) -> None:
         assert (account.upstream_failures, account.answered) == (1, 0)
 
 
+def test_an_answer_that_breaks_off_is_reset_where_its_end_would_look_right() -> None:
+    """An HTTP/1.0 client, for whom closing ends a body, sees a reset when the upstream broke off."""
+
+    def answer(sock: socket.socket, _: bytes) -> None:
+        sock.sendall(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n4\r\nhalf\r\n")
+        sock.shutdown(socket.SHUT_WR)
+
+    with RawUpstream(answer) as upstream, Proxy(upstream.url) as proxy, pytest.raises(ConnectionResetError):
+        ask(proxy, b"GET / HTTP/1.0\r\n\r\n")
+
+
+def test_an_idle_connection_is_closed_before_it_is_stale(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A connection that nobody used for a while is closed by the proxy, and the next request takes a new one."""
+    monkeypatch.setattr("paceline.testing.proxy_pool._KEEP", 0.05)
+    with RawUpstream() as upstream, Proxy(upstream.url, timeout=0.4) as proxy:
+        assert get(proxy, "/")[2] == b"ok"
+        assert upstream.closed.acquire(timeout=20)
+        assert get(proxy, "/")[2] == b"ok"
+        assert upstream.connections == 2
+
+
 def test_a_silent_upstream_is_a_504_and_a_silent_client_a_408() -> None:
     """Whoever keeps the other waiting longer than the timeout is given up, and the reason told."""
-    with RawUpstream(lambda *_: None) as upstream, Proxy(upstream.url, timeout=0.2) as proxy:
+    with RawUpstream(lambda *_: None) as upstream, Proxy(upstream.url, timeout=0.5) as proxy:
         status, _, body = get(proxy, "/")
         assert status == 504
-        assert json.loads(body)["error"] == "nothing came from the upstream for 0.2 s"
+        assert json.loads(body)["error"] == "nothing came from the upstream for 0.5 s"
         assert ask(proxy, b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\nhalf").startswith(b"HTTP/1.1 408 ")
         assert ask(proxy, b"GET / HTT").startswith(b"HTTP/1.1 408 ")
         assert proxy.account().upstream_timeouts == 1
@@ -473,10 +526,14 @@ def test_a_proxy_that_is_its_own_upstream_says_so() -> None:
         assert "its own address" in json.loads(body)["error"]
 
 
-def test_an_early_answer_ends_the_upload_not_the_client() -> None:
-    """An upstream that answers before the body is there is passed on; the rest of the body is read over."""
-    early = b"HTTP/1.1 413 Too Large\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
-    upstream = socket.create_server(("127.0.0.1", 0))
+@pytest.mark.parametrize("last", [b"Connection: close\r\n", b""])
+def test_an_early_answer_ends_the_upload_not_the_client(last: bytes) -> None:
+    """An upstream that answers before the body is there is passed on; the rest of the body is read over.
+
+    Its connection is not used again, though it offers to keep it: it would take the next request for the body's rest.
+    """
+    early = b"HTTP/1.1 413 Too Large\r\nContent-Length: 0\r\n" + last + b"\r\n"
+    upstream = listening()
     with upstream, Proxy(f"http://127.0.0.1:{upstream.getsockname()[1]}") as proxy, dial(proxy) as sock:
         sock.sendall(b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 100000\r\n\r\n" + b"x" * 1000)
         side, _ = upstream.accept()
@@ -484,8 +541,13 @@ def test_an_early_answer_ends_the_upload_not_the_client() -> None:
             read_until(side, b"x" * 1000)
             side.sendall(early)
             assert read_until(sock, b"\r\n\r\n").startswith(b"HTTP/1.1 413 ")
-            sock.sendall(b"x" * 99_000 + b"GET /-/account HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
-            assert json.loads(read_until(sock, ()).partition(b"\r\n\r\n")[2])["answered"] == 1
+            sock.sendall(b"x" * 99_000 + CLOSING)
+            second, _ = upstream.accept()
+            with second:
+                assert read_until(second, b"\r\n\r\n").startswith(b"GET /a ")
+                second.sendall(OK)
+                assert read_until(sock, ()).endswith(b"ok")
+        assert proxy.account().answered == 2
 
 
 # -- TLS
@@ -548,7 +610,7 @@ def test_a_client_that_does_not_read_stops_the_upstream() -> None:
 @pytest.mark.usefixtures("either_loop")
 def test_an_upstream_that_does_not_read_stops_the_client() -> None:
     """Of an endless upload, no more is taken from the client than buffers hold, before a connection stands and after."""
-    upstream = socket.create_server(("127.0.0.1", 0))
+    upstream = listening()
     with upstream, Proxy(f"http://127.0.0.1:{upstream.getsockname()[1]}") as proxy, dial(proxy) as sock:
         sock.sendall(b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 1000000000\r\n\r\n")
         sock.settimeout(0.3)

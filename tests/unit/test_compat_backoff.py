@@ -186,6 +186,14 @@ def rounded_details(told: list[tuple[Any, ...]]) -> list[Any]:
 
 
 @both
+def test_a_wait_is_cut_to_what_is_left_of_the_time(library: Any) -> None:
+    """So that the last call begins when `max_time` is over."""
+    stage = Stage(library, as_task=False)
+    stage.run(library.on_exception(library.constant, Broke, interval=20, max_time=5, jitter=None, logger=None), [Broke()])
+    assert rounded(stage.waits) == [5]
+
+
+@both
 def test_several_exceptions_and_a_custom_predicate(library: Any) -> None:
     """A tuple of exceptions; an async predicate of giving up."""
 

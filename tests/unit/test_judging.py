@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from paceline.testing import Bars, Core, ReportCard, Request, Settings, judge
+from paceline.testing import Bars, Core, ReportCard, Request, Scenario, Settings, judge
 from paceline.testing.judging import Aspect
 
 
@@ -100,6 +100,21 @@ def test_a_herd_that_is_refused_counts_whole() -> None:
     assert (account.herd, account.herd_refused, account.in_pause) == (50, 49, 0)
 
 
+def test_each_key_has_pauses_of_its_own() -> None:
+    """A refusal of one key asks nothing of another, and the same path under two keys is two requests."""
+    core = Core(Settings.of("1/10s", None, {"key": "header:k"}))
+
+    def ask(key: bytes, now: float) -> int:
+        return send(core, now, "/items/1", headers={b"k": key})
+
+    assert [ask(b"a", 0.0), ask(b"a", 1.0), ask(b"b", 3.0), ask(b"b", 4.0)] == [200, 429, 200, 429]
+    account = core.account(5.0)
+    assert (account.pauses, account.in_pause, account.early_retries) == (2, 0, 0)
+    ask(b"b", 6.0)
+    account = core.account(7.0)
+    assert (account.in_pause, account.early_retries) == (1, 1)
+
+
 def test_without_a_pause_there_is_no_herd() -> None:
     """A client that was never refused may burst as the limit allows."""
     core = Core(Settings.of("100/10s"))
@@ -179,6 +194,15 @@ def test_a_card_is_json_and_lines() -> None:
     with pytest.raises(KeyError):
         card["beauty"]
     assert isinstance(card["http"], Aspect)
+
+
+def test_lost_is_judged_where_somebody_knows_what_was_wanted() -> None:
+    """A scenario's calls are for those who play it as a check; by itself the server cannot know."""
+    core = Core(Scenario.named("steady"))
+    send(core, 0.0)
+    assert core.report(1.0)["lost"].grade == "unseen"
+    assert core.report(1.0, calls=1)["lost"].grade == "good"
+    assert core.report(1.0, calls=600)["lost"].value == 599
 
 
 def test_the_account_carries_the_report() -> None:

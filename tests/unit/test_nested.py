@@ -113,6 +113,13 @@ def test_responses_and_errors_tell_of_the_retries_behind_them(server: Server) ->
     assert (found.name, found.attempts) == ("httpx-retries", 5)
     with httpx.Client() as client:
         assert find_below(client.get(f"{server.url}/items/1")) is None
+    with httpx.Client(transport=httpx.HTTPTransport(retries=2)) as client:
+        with pytest.raises(httpx.ConnectError) as cut:
+            client.get("http://127.0.0.1:9/")
+        for came in (client.get(f"{server.url}/items/1"), cut.value):
+            found = find_below(came)
+            assert found is not None
+            assert (found.name, found.attempts) == ("httpx's transport", 3)
 
 
 def test_urllib3_below_wait_for_server_is_warned_of_once(server: Server) -> None:

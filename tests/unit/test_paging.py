@@ -299,6 +299,29 @@ def test_numbers_go_on_to_the_first_empty_page(make: Callable[..., Paging]) -> N
     assert broken(Walk(make(items="data"), HOME), {"data": 7}) == "no list of items"
 
 
+def test_numbers_may_be_told_beside_any_body() -> None:
+    """Where headers tell of the end, the body need not be JSON; a body that numbers begin in may say 0."""
+    walk = Walk(page(last="header:X-Total-Pages"), HOME)
+    assert turn(walk, b"<page>1</page>", {"X-Total-Pages": "2"})
+    assert not turn(walk, b"<page>2</page>", {"X-Total-Pages": "2"})
+    assert broken(Walk(page(), HOME), b"<page>1</page>") == "no list of items"
+    walk = Walk(page(param="json:page", last="last"), HOME, b'{"page": 0}')
+    assert turn(walk, {"last": 1})
+    assert walk.ask.body == b'{"page": 1}'
+    assert not turn(walk, {"last": 1, "n": 2})
+    assert turn(Walk(page(param="json:page"), HOME, b"{}"), b"\xef\xbb\xbf [1]")
+
+
+def test_long_numbers_are_different_cursors() -> None:
+    """Two that are the same as doubles are no loop."""
+    walk = Walk(CURSOR, HOME)
+    assert turn(walk, b'{"data": [1], "next": 1700000000.1234567890123}')
+    assert turn(walk, b'{"data": [2], "next": 1700000000.1234567890124}')
+    again = Walk(CURSOR, HOME, None, walk.place.page, json.loads(json.dumps(walk.keep())))
+    assert again.ask == walk.ask
+    assert broken(again, b'{"data": [3], "next": 1700000000.1234567890124}') == "a loop of pages"
+
+
 def test_a_total_ends_numbers() -> None:
     """All items are the end; an offset in the input counts as had, and the server's own size is followed."""
     walk = Walk(offset(total="total", items="data"), f"{HOME}?limit=1000&offset=5")
@@ -448,7 +471,7 @@ def test_what_was_kept_by_another_is_not_followed(name: Any) -> None:
 
 @pytest.mark.parametrize(
     ("number", "told"),
-    [(0, {"next": "a"}), (True, {"next": "a"}), ("1", {"next": "a"}), (1, []), (1, {}), (1, {"next": False}), (1, {"next": "a", "items": -1}), (1, {"next": "a", "digest": 7}), (1, {"next": "x" * 20_000})],
+    [(0, {"next": "a"}), (True, {"next": "a"}), ("1", {"next": "a"}), (1, []), (1, {}), (1, {"next": False}), (1, {"next": "a", "items": -1}), (1, {"next": "a", "digest": 7}), (1, {"next": "x" * 100_000})],
 )
 def test_what_is_read_from_a_file_is_looked_at(number: Any, told: Any) -> None:
     """Only what a walk may have written is taken for it."""

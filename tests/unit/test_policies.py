@@ -86,6 +86,11 @@ def test_a_token_goes_to_the_provider_s_hosts_alone(name: str) -> None:
             f"https://evil-{host}/a",
             f"https://evil.example/{host}",
             f"https://{host}@evil.example/",
+            f"https://user:password@{host}/",
+            f"https://evil.example\\.{host}/",
+            f"https://evil.example\t.{host}/",
+            f"https:\n//{host}/",
+            f"//{host}/a",
             "https://[broken/",
         ):
             assert not policy.headers_for(other), other

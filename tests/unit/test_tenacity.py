@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import pickle
+import ssl
 import time
 import urllib.error
 import urllib.request
@@ -278,6 +279,24 @@ def test_what_waiting_never_heals_is_not_tried_again() -> None:
 def test_broken_connections(error: BaseException, again: bool) -> None:
     """Idempotent methods, and whatever certainly never left; never what was cancelled, never a bug."""
     assert retry_if_refused(state_of(error)) is again
+
+
+def test_what_stands_inside_a_connection_error_decides() -> None:
+    """requests has one word for a refused connection and one cut half-way; httpx one for no host and a bad certificate."""
+    post = requests.Request("POST", "http://127.0.0.1:9/").prepare()
+    with requests.Session() as session, pytest.raises(requests.ConnectionError) as refused:
+        session.send(post)
+    assert retry_if_refused(state_of(refused.value))
+    untrusted = httpx.ConnectError("", request=httpx.Request("GET", "https://a"))
+    untrusted.__context__ = ssl.SSLCertVerificationError()
+    assert not retry_if_refused(state_of(untrusted))
+
+
+def test_a_cancelled_call_is_never_tried_again_whatever_it_was_cancelled_for() -> None:
+    """A refusal as its cause makes no difference."""
+    cancelled = asyncio.CancelledError()
+    cancelled.__cause__ = raised(answer(429))
+    assert not retry_if_refused(state_of(cancelled))
 
 
 def test_a_method_that_nothing_says_can_be_told() -> None:

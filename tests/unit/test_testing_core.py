@@ -363,6 +363,14 @@ def test_what_each_path_answers(target: str, status: int, size: int | None) -> N
         assert len(verdict.body) == size
 
 
+def test_a_head_serves_no_item() -> None:
+    """Asked for its head and then whole, an item was served once."""
+    core = core_of()
+    for method in ("HEAD", "GET"):
+        core.settle(core.decide(Request(method, "/items/7"), 0.0), 0.0, True)
+    assert (core.account(0.0).served, core.account(0.0).distinct_items, core.account(0.0).duplicates) == (2, 1, 0)
+
+
 def test_items_are_json_whatever_their_name() -> None:
     """Any id comes back as it was asked for, in a body that is JSON."""
     core = core_of()

@@ -73,7 +73,7 @@ def _faults(function: Callable[..., Any]) -> Callable[..., Any]:
     show_default=True,
     help="What rules count by: all, target, address, header:NAME, query:NAME.",
 )
-@click.option("--refuse-status", type=int, default=429, show_default=True, help="429, 403, 503 or 200.")
+@click.option("--refuse-status", type=int, help="429 (the default), 403, 503 or 200.")
 @click.option("--refuse-wait", type=float, default=1.0, show_default=True, help="Seconds that a refusal by rule tells.")
 @click.option("--fail-status", type=int, default=503, show_default=True, help="From 500 to 599.")
 @click.option("--slow-seconds", type=float, default=1.0, show_default=True, help="Seconds for --slow.")
@@ -83,11 +83,14 @@ def _faults(function: Callable[..., Any]) -> Callable[..., Any]:
 @click.option("--enforce", multiple=True, help="How the limit is enforced, as for `paceline serve`. One for each --limit.")
 @click.option(
     "--retry-after",
-    default="delta",
-    show_default=True,
-    help="How a refusal tells its wait: delta, date, ms, float, epoch, none, zero, short or junk.",
+    help="How a refusal tells its wait: delta (the default), date, ms, float, epoch, none, zero, short or junk.",
 )
-@click.option("--headers", default="x", show_default=True, help="How --limit is told: x, ietf, ietf03 or none.")
+@click.option("--headers", help="How --limit is told: x (the default), ietf, ietf03 or none.")
+@click.option(
+    "--dialect",
+    metavar="NAME",
+    help="Tell --limit and refuse as this provider does: github, openai, shopify … (any that `explain --dialect` knows).",
+)
 @click.option("--noise", type=float, default=0.0, help="Requests a second of another consumer of the limits.")
 @click.option("--charge-refused", is_flag=True, help="Refused requests use quota too.")
 @click.option("--lockout", type=float, default=0.0, help="Seconds for which one refusal refuses all.")

@@ -22,6 +22,7 @@ from ..errors import PacelineError, RetryLater
 from ..exchange import Rules
 from ..masking import is_secret_name, mask_url
 from ..policy import Policy, credential_of
+from ..signals import Signal
 from ..telemetry.fan import wanted
 from .paging import turn, walk_of
 from .spec import BadInput, Request
@@ -47,6 +48,7 @@ _OPEN_BYTES: Final = 64 * 1024 * 1024
 _NEVER_KEYED: Final = frozenset({"GET", "HEAD"})  # repeatable anyway
 _BREATH: Final = 256
 _FARTHER: Final = 20
+_SILENCE: Final = Signal()
 _NEWS: Final = 64
 _ORIGINS: Final = 10_000
 
@@ -669,6 +671,7 @@ class Engine:
                     slow_budget=True,
                     events="notable" if self.tally is not None else wanted(self.events),
                     refreshable=self.bearer is not None,
+                    silence=_SILENCE if policy.dialect is None else None,
                 )
                 lane = self._lanes[scope] = _Lane(scope, self.policy.line(scope), rules)
                 if self.new_scope is not None:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from ..effects import Answer, Fault
 from ..errors import InputError, MissingExtra
-from ..signals import needs_body
+from ..signals import find_dialect, needs_body, silent
 from .deadlines import Deadlines
 
 try:
@@ -113,7 +113,7 @@ class AiohttpSender:
         from urllib.request import getproxies
 
         self._deadlines = Deadlines()
-        self._origins: dict[str, tuple[str, str]] = {}
+        self._origins: dict[str, tuple[str, str, bool]] = {}
         settings: dict[str, Any] = {
             "connector": connector,
             "cookie_jar": aiohttp.DummyCookieJar(),
@@ -143,13 +143,16 @@ class AiohttpSender:
         timeout = self._options.timeout
         self._deadlines.begin(task, timeout if left is None or left > timeout else max(0.001, left))
         try:
-            response = await session.request(method, self._url(url), **extra)
+            place, speaks = self._place(url)
+            response = await session.request(method, place, **extra)
             try:
                 content = await self._read(response)
             except BaseException:
                 response.close()
                 raise
             status, answered = response.status, response.headers
+            if status < 400 and silent(answered) and not speaks:
+                return Answer(status, answered, None, content, time.perf_counter() - began, time.time(), False, True)
             told = content if needs_body(status, answered, url=url) else None
             return Answer(status, answered, told, content, time.perf_counter() - began, time.time())
         except asyncio.CancelledError:
@@ -164,17 +167,24 @@ class AiohttpSender:
             self._deadlines.end(task)
             _permit.reset(token)
 
-    def _url(self, text: str) -> URL:
-        """The URL as it was given, not encoded anew. What stands before its path is taken apart once an origin."""
+    def _place(self, text: str) -> tuple[URL, bool]:
+        """The URL as it was given, not encoded anew, and whether a served body from there may speak of limits.
+
+        What stands before the path is taken apart once an origin.
+        """
         cut = text.find("/", 8)
-        origin = self._origins.get(text[:cut])
-        if origin is None or cut < 0 or "#" in text:
-            url = URL(text, encoded=True)
-            if len(self._origins) < _ORIGINS and cut > 0 and url.raw_path and "?" not in text[:cut]:
-                self._origins[text[:cut]] = url.scheme, url.raw_authority
-            return url
-        path, _, query = text[cut:].partition("?")
-        return URL.build(scheme=origin[0], authority=origin[1], path=path, query_string=query, encoded=True)
+        origin = self._origins.get(text[:cut]) if cut > 0 else None
+        if origin is not None and "#" not in text:
+            scheme, authority, speaks = origin
+            path, _, query = text[cut:].partition("?")
+            url = URL.build(scheme=scheme, authority=authority, path=path, query_string=query, encoded=True)
+            return url, speaks or "graphql" in text
+        url = URL(text, encoded=True)
+        spoken = find_dialect(text)
+        speaks = spoken is not None and spoken.served_body is not None
+        if cut > 0 and "?" not in text[:cut] and len(self._origins) < _ORIGINS:
+            self._origins[text[:cut]] = url.scheme, url.raw_authority, speaks
+        return url, speaks or "graphql" in text
 
     async def _read(self, response: aiohttp.ClientResponse) -> bytes:
         most = self._options.max_body

@@ -49,6 +49,8 @@ def next_steps(account: Account) -> list[str]:
         steps.append(
             f"{inputs_text(unusable)} could not be used: mend {'it' if unusable == 1 else 'them'}, then run again"
         )
+    if account.pages and account.pages == account.fetched_count > 1:
+        steps.append("each list had one page only: if that is not so, mend --paginate and begin again with --fresh")
     if account.mismatches:
         limit = next(iter(account.mismatches))
         steps.append(f"the server allows less than {limit}, or shares it with others: tell a lower limit")

@@ -36,7 +36,7 @@ def is_kept(page: object, so_far: object) -> bool:
     if isinstance(page, bool) or not isinstance(page, int) or page < 1 or not isinstance(so_far, dict):
         return False
     name = so_far.get("next", MISSING)
-    if name is MISSING or name is False or len(str(name)) > 2 * MOST_NAME:
+    if name is MISSING or name is False or len(str(name)) > 8 * MOST_NAME:
         return False
     counts = (so_far.get(each) for each in ("items", "total", "last"))
     texts = (so_far.get(each, "") for each in ("digest", "anchor"))
@@ -46,5 +46,6 @@ def is_kept(page: object, so_far: object) -> bool:
 
 
 def digest_of(name: object) -> str:
-    text = name if isinstance(name, str) else json.dumps(name)
+    # A number as it was written: as a double, two that differ in their last digits would look the same.
+    text = str(name) if isinstance(name, str | float) else json.dumps(name)
     return blake2s(text.encode("utf-8", "surrogatepass"), digest_size=8).hexdigest()

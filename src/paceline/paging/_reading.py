@@ -123,7 +123,7 @@ class Reading:
     @property
     def is_list(self) -> bool:
         """Whether the body looks like a JSON list."""
-        return self._body[:16].lstrip()[:1] == b"["
+        return self._body[:64].lstrip(b"\xef\xbb\xbf \t\r\n")[:1] == b"["
 
     def json(self) -> Any:
         """The body as JSON, decimal numbers as Decimal; raises ValueError where it is none."""

@@ -203,13 +203,10 @@ class Walk:
         """How many items the page has; None where that cannot be known."""
         paging = self.paging
         if paging.items is None:
-            if paging.style in ("link", "cursor"):
-                try:
-                    found = reading.json() if reading.is_list else None
-                except ValueError:
-                    found = None
-            else:
-                found = reading.json()
+            try:
+                found = reading.json() if reading.is_list else None
+            except ValueError:
+                found = None  # what is no JSON cannot be counted, and need not be where other words tell of the end
             return len(found) if isinstance(found, list) else None
         found = reading.at(paging.items)
         if isinstance(found, list | dict):
@@ -376,9 +373,10 @@ class Walk:
         name = paging.field
         if name.startswith(_BODY_FIELD):
             try:
-                return whole(Reading((), self.body or b"").at(name[len(_BODY_FIELD) :])) or first
+                found = whole(Reading((), self.body or b"").at(name[len(_BODY_FIELD) :]))
             except ValueError:
-                return first
+                found = None
+            return first if found is None else found
         for part in self.home.partition("?")[2].split("&"):
             each, _, value = part.partition("=")
             if unquote_plus(each) == name:

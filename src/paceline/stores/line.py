@@ -16,6 +16,7 @@ from collections import OrderedDict
 from math import inf
 from typing import TYPE_CHECKING, Any, Final
 
+from .. import events
 from ..errors import AcquireTimeout, CostAboveQuota, RetryLater
 from ..events import CooldownBegan, CooldownEnded, Event, LimitLearned, LimitMismatch, Sink
 from ..ledger import Cost, Learned, Ledger, ScopeState
@@ -523,8 +524,10 @@ class Line:
 
     def _tell(self, news: list[Event]) -> None:
         # Outside the lock: a sink may do anything, even ask this line for its state.
-        if self.emit is not None:
-            for event in news:
+        for event in news:
+            if events.listeners:
+                events.tell_listeners(event)
+            if self.emit is not None:
                 self.emit(event)
 
     # ---- steering -------------------------------------------------------------------------------

@@ -5,6 +5,7 @@ from __future__ import annotations
 from .account import Account
 from .asgi import App
 from .core import Core
+from .event_log import EventLog
 from .judging import Aspect, Bars, ReportCard, judge
 from .proxy import OpenProxy, Proxy, open_proxy
 from .proxy_account import ProxyAccount
@@ -15,6 +16,7 @@ from .script import Call, Script, script
 from .server import Listener, Server, listen
 from .settings import Settings
 from .verdict import Request, Verdict
+from .virtual_clock import Skipped, Stalled, VirtualTime, Wait, no_waiting, virtual_time
 
 __all__ = [
     "Account",
@@ -23,6 +25,7 @@ __all__ = [
     "Bars",
     "Call",
     "Core",
+    "EventLog",
     "Listener",
     "OpenProxy",
     "Passage",
@@ -36,10 +39,16 @@ __all__ = [
     "Script",
     "Server",
     "Settings",
+    "Skipped",
+    "Stalled",
     "Verdict",
+    "VirtualTime",
+    "Wait",
     "judge",
     "listen",
+    "no_waiting",
     "open_proxy",
     "scenarios",
     "script",
+    "virtual_time",
 ]

@@ -72,9 +72,9 @@ class App:
         """What it saw until now."""
         return self.core.account(self._clock())
 
-    def report(self) -> ReportCard:
-        """The verdict on the client until now."""
-        return self.core.report(self._clock())
+    def report(self, calls: int | None = None) -> ReportCard:
+        """The verdict on the client until now; `calls`: how many different items it was to fetch, where that is known."""
+        return self.core.report(self._clock(), calls)
 
     def reset(self) -> None:
         """Forgets all it saw and all that was used up."""

@@ -6,6 +6,7 @@ import json
 import math
 import random
 from collections import OrderedDict
+from dataclasses import replace
 from hmac import compare_digest
 from typing import TYPE_CHECKING, Final, Literal
 from urllib.parse import parse_qsl, unquote, urlsplit
@@ -14,12 +15,13 @@ from ..errors import InputError
 from .bodies import Filler
 from .enforcers import build
 from .gate import Gate
-from .judging import judge
+from .judging import Bars, judge
 from .paths import JSON, Answer, answer, item, problem
 from .playing import Play
 from .settings import Settings
 from .tally import Tally
 from .verdict import Book, Request, Verdict
+from .watch import Watch
 from .wording import Headers, Wording
 
 if TYPE_CHECKING:
@@ -176,9 +178,13 @@ class Core:
             self._replayed = (count, replay(self.scenario, self.origin + (self.tally.first or 0.0), count))
         return self._replayed[1]
 
-    def report(self, now: float) -> ReportCard:
-        """The verdict on the client until now; a scenario says what is wanted in it."""
-        return judge(self.account(now), self.scenario.bars if self.scenario is not None else None)
+    def report(self, now: float, calls: int | None = None) -> ReportCard:
+        """The verdict on the client until now; a scenario says what is wanted in it.
+
+        calls: how many different items the client was to fetch, where that is known.
+        """
+        bars = self.scenario.bars if self.scenario is not None else Bars()
+        return judge(self.account(now), replace(bars, calls=calls))
 
     def _speak(self) -> None:
         settings = self.settings
@@ -213,23 +219,24 @@ class Core:
         if self._play is not None and not self._play.over:
             self.advance(now)
         settings, tally = self.settings, self.tally
-        tally.arrive(now, target)
         if settings.token is not None and not self._authorised(request):
+            tally.arrive(now, target)
             tally.unauthorized += 1
             return _verdict(
                 problem(401, "a bearer token is needed", (("WWW-Authenticate", "Bearer"),)), self._delay()
             )
         book = self._only or self._book_of(request, query)
+        tally.arrive(now, target, book.watch)
         if settings.noise_rps:
             self._use_up(book, now)
         gate = book.gate
         if settings.refuse_rate and self._random.random() < settings.refuse_rate:
             tally.injected += 1
-            return self._refusal(gate, target, now, settings.refuse_wait)
+            return self._refusal(book, target, now, settings.refuse_wait)
         wait = gate.admit(now)
         if wait is not None:
             tally.refused += 1
-            return self._refusal(gate, target, now, wait)
+            return self._refusal(book, target, now, wait)
         tally.accept(now, self.origin + now)
         delay = self._delay()
         headers = self._wording.quotas(gate.enforcers, now, self.origin)
@@ -244,7 +251,8 @@ class Core:
             return Verdict(0, headers, b"", JSON, delay, fault, None, book, now)
         name = None
         if path.startswith("/items/") and len(path) > 7:
-            name = path[7:] if "%" not in path else unquote(path[7:])
+            if request.method != "HEAD":  # which serves nothing
+                name = path[7:] if "%" not in path else unquote(path[7:])
             made = item(path[7:], query)
         else:
             made = answer(path, query, lambda: self._times_asked(target))
@@ -284,11 +292,11 @@ class Core:
             return "slow"
         return None
 
-    def _refusal(self, gate: Gate, target: str, now: float, wait: float) -> Verdict:
+    def _refusal(self, book: Book, target: str, now: float, wait: float) -> Verdict:
         delay = self._delay()
         wording = self._wording
-        headers, body, told = wording.refusal(gate.enforcers, wait, now, self.origin)
-        self.tally.refuse(now, now + delay, target, told)
+        headers, body, told = wording.refusal(book.gate.enforcers, wait, now, self.origin)
+        self.tally.refuse(now, now + delay, target, told, book.watch)
         return Verdict(wording.status, headers, body, wording.content_type, delay, refused=True)
 
     def _delay(self) -> float:
@@ -310,8 +318,9 @@ class Core:
         rate = self.settings.noise_rps
         return self._now + self._random.expovariate(rate) if rate else 0.0
 
-    def _book(self) -> Book:
-        return Book(self._gate(), self._next_noise(), self.tally)
+    def _book(self, key: str | None = None) -> Book:
+        watch = self.tally.common if key is None else Watch(key)
+        return Book(self._gate(), self._next_noise(), self.tally, watch)
 
     def _all_books(self) -> list[Book]:
         return [*self._books.values(), *([self._only] if self._only else [])]
@@ -328,7 +337,7 @@ class Core:
         if book is None:
             if len(self._books) >= _MOST_KEYS:
                 self._books.popitem(last=False)
-            book = self._books[key] = self._book()
+            book = self._books[key] = self._book(key)
         else:
             self._books.move_to_end(key)
         return book

@@ -47,6 +47,7 @@ _VALUES: Final[dict[str, tuple[Callable[[str], Any], str]]] = {
     "jitter": (float, "Seconds around the latency, either way."),
     "retry_after": (str, "How a refusal tells its wait: delta, date, ms, float, epoch, none, zero, short or junk."),
     "headers": (str, "How the limit is told: x, ietf, ietf03 or none."),
+    "dialect": (str, "Tell the limit and refuse as this provider does: github, openai, shopify …"),
     "lockout": (float, "Seconds for which one refusal refuses all."),
     "key": (str, "What has limits of its own: all, address, header:NAME, query:NAME."),
     "seed": (int, "Of all chance."),

@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Final, TypeVar
 
 from ..errors import InputError
 from .proxy_core import ProxyCore
+from .proxy_pool import Pool
 from .proxy_record import Record
 from .proxy_settings import ProxyOptions, ProxySettings
-from .proxy_upstream import Pool
 from .proxy_wire import ClientConnection, ProxyDoor
 from .server import new_event_loop
 

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import zlib
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from .proxy_core import problem
-from .proxy_heads import Pairs, head_bytes, hop_by_hop, rewrite_links
+from .proxy_heads import CHUNKED, head_bytes, hop_by_hop, last_chunk, request_head, returned
 from .proxy_record import passage
 
 if TYPE_CHECKING:
@@ -14,21 +14,11 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from .proxy_core import Answer, Plan
+    from .proxy_heads import Pairs
     from .proxy_upstream import UpstreamConnection
     from .proxy_wire import ClientConnection
 
 __all__ = ["Passing"]
-
-_CHUNKED: Final = b"Transfer-Encoding: chunked\r\n"
-_LINKED: Final = frozenset({b"location", b"content-location", b"link"})
-# What a trailer may not say (RFC 9110 section 6.5.1): framing, routing, who asks, and what ends at this hop.
-_NOT_TRAILING: Final = frozenset(
-    {
-        b"transfer-encoding", b"content-length", b"host", b"trailer", b"authorization", b"content-encoding",
-        b"content-type", b"content-range", b"connection", b"cookie", b"set-cookie", b"te", b"upgrade",
-    }
-)  # fmt: skip
-
 
 class Passing:
     """One request and its answer, from the request's head to the end of both; an `Asker` of the pool.
@@ -58,7 +48,7 @@ class Passing:
         self._fields = fields
         self._arrived = arrived
         self._old = old  # HTTP/1.0
-        self._keep = keep
+        self.keep = keep  # the connection goes on behind this answer
         self.head_only = method == "HEAD"
         self.begun = False
         self._chunked = b"transfer-encoding" in fields
@@ -125,7 +115,15 @@ class Passing:
     def connected(self, connection: UpstreamConnection) -> None:
         """A connection is there: sends what came so far."""
         self._waiting = False
-        head = self._request_head()
+        door = self._client.door
+        head = request_head(
+            (self._method, self._target),
+            self._headers,
+            door.settings.upstream,
+            door.via,
+            keep_host=door.settings.keep_host,
+            chunked=self._chunked,
+        )
         if head is None:
             connection.drop()
             self._answer(problem(400, "a line end hides in the head of the request"))
@@ -144,23 +142,6 @@ class Passing:
             connection.flush()
             self._client.request_taken()
 
-    def _request_head(self) -> bytes | None:
-        door = self._client.door
-        upstream = door.settings.upstream
-        drop = hop_by_hop(self._headers) if b"connection" in self._fields else hop_by_hop(())
-        host = b"" if door.settings.keep_host else upstream.authority.encode("latin-1")
-        if not host and b"host" not in self._fields:
-            host = upstream.authority.encode("latin-1")
-        headers: Pairs = [(b"Host", host)] if host else []
-        for name, value in self._headers:
-            lower = name.lower()
-            if lower not in drop and not (host and lower == b"host"):
-                headers.append((name, value))
-        headers.append((b"Via", door.via))
-        target = self._target if self._target == b"*" else upstream.prefix.encode("latin-1") + self._target
-        start = self._method.encode("latin-1") + b" " + target + b" HTTP/1.1"
-        return head_bytes(start, headers, _CHUNKED if self._chunked else b"")
-
     def send_body(self, piece: bytes) -> None:
         """A piece of the request's body came."""
         if self._answer_over and self._up is None:
@@ -175,7 +156,7 @@ class Passing:
         """The request is whole."""
         self._request_over = True
         if self._chunked and not (self._answer_over and self._up is None):
-            self._send(_last_chunk(trailers))
+            self._send(last_chunk(trailers))
         if self._up is not None:
             self._up.asked = True
 
@@ -197,7 +178,7 @@ class Passing:
     def spoil(self, answer: Answer) -> None:
         """The request broke within its body: the upstream must not take it for whole."""
         self._stop_asking()
-        self._keep = False
+        self.keep = False
         if not self.begun:
             self._plan.answer, self._plan.delay = answer, 0.0
         elif self._answer_over:
@@ -214,7 +195,7 @@ class Passing:
         """An interim answer: passed on to those who know them (RFC 9110 section 15.2)."""
         if status == 100:
             self._continued = True
-        if not self._old and status != 101 and self._backlog is None and not self._plan.after:
+        if not self._old and status != 101:
             drop = hop_by_hop(headers)
             kept = [(name, value) for name, value in headers if name.lower() not in drop]
             head = head_bytes(b"HTTP/1.1 %d %b" % (status, reason), kept)
@@ -248,31 +229,19 @@ class Passing:
 
     def _answer_head(self, status: int, reason: bytes, headers: Pairs, length: int | None) -> bytes:
         door, plan = self._client.door, self._plan
-        # One header by one: most answers hold none of the special ones.
-        drop: set[bytes] | frozenset[bytes] = hop_by_hop(headers)
-        if plan.headers:
-            drop = {*drop, *(name.lower().encode("latin-1") for name, _ in plan.headers)}
-        kept: Pairs = []
-        linked = False
-        for name, value in headers:
-            lower = name.lower()
-            if lower not in drop:
-                kept.append((name, value))
-                linked = linked or lower in _LINKED
-        if linked and not door.settings.keep_links:
-            kept = rewrite_links(kept, door.settings.upstream, self._client.base(self._fields.get(b"host")))
-        kept += [(name.encode("latin-1"), value.encode("latin-1")) for name, value in plan.headers]
+        upstream = None if door.settings.keep_links else door.settings.upstream
+        kept = returned(headers, plan.headers, upstream, self._client.base(self._fields.get(b"host")))
         more = b""
         framed = length is not None or self.head_only or status in (204, 304)
         if not framed:
             if self._old:
-                self._keep = False
+                self.keep = False
             else:
                 self._chunks = True
-                more = _CHUNKED
+                more = CHUNKED
         if self._expects and not self._continued and not self._request_over:
-            self._keep = False  # whether the body will come, nobody knows
-        if not self._keep:
+            self.keep = False  # whether the body will come, nobody knows
+        if not self.keep:
             more += b"Connection: close\r\n"
         elif self._old:
             more += b"Connection: keep-alive\r\n"
@@ -368,10 +337,10 @@ class Passing:
             return
         client = self._client
         if self._chunks:
-            client.write(_last_chunk(trailers))
+            client.write(last_chunk(trailers))
         client.flush()
         self._end(client.open)
-        if not self._keep:
+        if not self.keep:
             client.hang_up()
 
     def broke(self, error: str, late: bool) -> None:
@@ -403,16 +372,16 @@ class Passing:
         self._stop_asking()
         self._held.clear()
         if self._expects and not self._request_over and not self._continued:
-            self._keep = False
+            self.keep = False
         self._status = answer.status
         self._answer_headers = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in answer.headers]
-        extra = "close" if not self._keep else "keep-alive" if self._old else ""
+        extra = "close" if not self.keep else "keep-alive" if self._old else ""
         head = client.door.head(answer, extra)
         self._started = True
         client.write(head if self.head_only or answer.status in (204, 304) else head + answer.body)
         client.flush()
         self._end(client.open, own=True)
-        if not self._keep:
+        if not self.keep:
             client.hang_up()
 
     def _stop_asking(self) -> None:
@@ -468,8 +437,3 @@ class Passing:
                 ),
                 self._failed,
             )
-
-
-def _last_chunk(trailers: Pairs) -> bytes:
-    kept = [(name, value) for name, value in trailers if name.lower() not in _NOT_TRAILING]
-    return b"0\r\n" + b"".join(name + b": " + value + b"\r\n" for name, value in kept) + b"\r\n"

@@ -12,7 +12,18 @@ from ..errors import InputError
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-__all__ = ["Pairs", "Upstream", "head_bytes", "hop_by_hop", "own_target", "rewrite_links"]
+__all__ = [
+    "CHUNKED",
+    "Pairs",
+    "Upstream",
+    "head_bytes",
+    "hop_by_hop",
+    "last_chunk",
+    "own_target",
+    "request_head",
+    "returned",
+    "rewrite_links",
+]
 
 Pairs = list[tuple[bytes, bytes]]
 
@@ -26,6 +37,15 @@ _HOPS: Final = frozenset(
 _DEFAULT_PORTS: Final = {"http": 80, "https": 443}
 _LINK: Final = re.compile(rb"<([^<>]*)>")
 _LOCATED: Final = frozenset({b"location", b"content-location"})
+_LINKED: Final = _LOCATED | {b"link"}
+# What a trailer may not say (RFC 9110 section 6.5.1): framing, routing, who asks, and what ends at this hop.
+_NOT_TRAILING: Final = frozenset(
+    {
+        b"transfer-encoding", b"content-length", b"host", b"trailer", b"authorization", b"content-encoding",
+        b"content-type", b"content-range", b"connection", b"cookie", b"set-cookie", b"te", b"upgrade",
+    }
+)  # fmt: skip
+CHUNKED: Final = b"Transfer-Encoding: chunked\r\n"
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,6 +196,62 @@ def head_bytes(start: bytes, headers: Sequence[tuple[bytes, bytes]], more: bytes
     if head.count(b"\n") != len(headers) or head.count(b"\r") != len(headers):
         return None
     return head + b"\r\n" + more + b"\r\n"
+
+
+def request_head(
+    start: tuple[str, bytes], headers: Pairs, upstream: Upstream, via: bytes, *, keep_host: bool, chunked: bool
+) -> bytes | None:
+    """The head of a request as the upstream gets it; `start`: method and target; None as for `head_bytes`.
+
+    >>> request_head(("GET", b"/a"), [(b"Host", b"proxy")], Upstream.parse("http://api.example.com/v2"), b"1.1 p",
+    ...              keep_host=False, chunked=False)
+    b'GET /v2/a HTTP/1.1\\r\\nHost: api.example.com\\r\\nVia: 1.1 p\\r\\n\\r\\n'
+    """
+    method, target = start
+    drop = hop_by_hop(headers)
+    kept: Pairs = []
+    host: bytes | None = None
+    for name, value in headers:
+        lower = name.lower()
+        if lower == b"host":
+            host = value
+        elif lower not in drop:
+            kept.append((name, value))
+    if host is None or not keep_host:
+        host = upstream.authority.encode("latin-1")
+    if target != b"*":
+        target = upstream.prefix.encode("latin-1") + target
+    line = method.encode("latin-1") + b" " + target + b" HTTP/1.1"
+    return head_bytes(line, [(b"Host", host), *kept, (b"Via", via)], CHUNKED if chunked else b"")
+
+
+def returned(headers: Pairs, more: Sequence[tuple[str, str]], upstream: Upstream | None, base: bytes) -> Pairs:
+    """The fields of an answer as the client gets them: those of this hop dropped, `more` in place of its namesakes.
+
+    upstream: where given, URIs that name it are turned to `base`.
+
+    >>> returned([(b"Connection", b"close"), (b"X-L", b"9"), (b"X-M", b"2")], [("X-L", "1")], None, b"")
+    [(b'X-M', b'2'), (b'X-L', b'1')]
+    """
+    drop: set[bytes] | frozenset[bytes] = hop_by_hop(headers)
+    if more:
+        drop = {*drop, *(name.lower().encode("latin-1") for name, _ in more)}
+    kept: Pairs = []
+    linked = False
+    for name, value in headers:
+        lower = name.lower()
+        if lower not in drop:
+            kept.append((name, value))
+            linked = linked or lower in _LINKED
+    if linked and upstream is not None:
+        kept = rewrite_links(kept, upstream, base)
+    return kept + [(name.encode("latin-1"), value.encode("latin-1")) for name, value in more]
+
+
+def last_chunk(trailers: Pairs) -> bytes:
+    """The end of a chunked body, with those of its trailers that a trailer may hold."""
+    kept = [(name, value) for name, value in trailers if name.lower() not in _NOT_TRAILING]
+    return b"0\r\n" + b"".join(name + b": " + value + b"\r\n" for name, value in kept) + b"\r\n"
 
 
 def _shown(url: object) -> str:

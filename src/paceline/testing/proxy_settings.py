@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Any, Final, TypedDict
 
 from ..errors import InputError
@@ -34,14 +34,15 @@ class ProxyOptions(TypedDict, total=False):
     slow: str | Sequence[str]
     when: str
     rule_key: str
-    refuse_status: int
+    refuse_status: int | None
     refuse_wait: float
     fail_status: int
     slow_seconds: float
     latency: float
     jitter: float
-    retry_after: str
-    headers: str
+    retry_after: str | None
+    headers: str | None
+    dialect: str | None
     noise_rps: float
     charge_refused: bool
     lockout: float
@@ -125,18 +126,14 @@ class ProxySettings:
         if unknown:
             raise InputError(f"the proxy has no option {unknown[0]!r}; it has {', '.join(ProxyOptions.__annotations__)}")
         faults = {name: _rules(given.pop(name, ())) for name in FAULTS}
-        limited: dict[str, Any] = {name: given.pop(name) for name in _LIMITED if name in given}
+        own = {item.name for item in fields(cls)}
+        limited: dict[str, Any] = {name: given.pop(name) for name in [*given] if name not in own}
         return cls(
             upstream=Upstream.parse(upstream),
             limited=Settings.of(limit, enforce, {**limited, "seed": given.get("seed", 0)}),
             faults={name: rules for name, rules in faults.items() if rules},
             **given,
         )
-
-
-_LIMITED: Final = (
-    "refuse_status", "refuse_wait", "retry_after", "headers", "noise_rps", "charge_refused", "lockout", "key",
-)  # fmt: skip
 
 
 def _rules(given: str | Sequence[str]) -> tuple[Rule, ...]:

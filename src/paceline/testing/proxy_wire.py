@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 
     from .proxy_core import Answer, ProxyCore
     from .proxy_heads import Pairs
+    from .proxy_pool import Pool
     from .proxy_record import Passage, Record
-    from .proxy_upstream import Pool
 
 try:
     import httptools
@@ -307,6 +307,8 @@ class ClientConnection(asyncio.Protocol):
     def on_message_complete(self) -> None:
         turn, self._receiving = self._receiving, None
         if turn is not None and not self._deaf:
+            # Nothing behind a request that closes the connection is a request (RFC 9112 section 9.6).
+            self._deaf = not turn.keep
             turn.send_end(self._trailers)
             self.pump()
 
@@ -319,7 +321,7 @@ class ClientConnection(asyncio.Protocol):
         turns = self._turns
         self._pumping = True
         try:
-            while turns and not self._gone:
+            while turns and self.open:
                 turn = turns[0]
                 if not turn.begun:
                     if self.full:

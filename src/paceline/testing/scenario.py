@@ -51,7 +51,7 @@ class Phase:
 class Scenario:
     """How a test server behaves, phase by phase. name, about: for people; settings: at the beginning; phases: then.
 
-    bars: what a good client comes to in it (`calls`: how many different items `paceline check` has it fetch).
+    bars: what a good client comes to in it; its `calls` is how many different items a check has the client fetch.
 
     >>> scenario = Scenario.named("halved")
     >>> scenario.settings.limits[0].quota, scenario.phases[0].count, scenario.phases[0].settings.limits[0].quota

@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from ..errors import InputError
 from .core import Core
+from .door import Door
 from .scenario import Scenario
 from .settings import Options, Settings
-from .wire import Connection, Door
+from .wire import Connection
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -51,9 +52,9 @@ class Listener:
         """What was seen until now."""
         return self.core.account(self._door.clock())
 
-    def report(self) -> ReportCard:
-        """The verdict on the client until now."""
-        return self.core.report(self._door.clock())
+    def report(self, calls: int | None = None) -> ReportCard:
+        """The verdict on the client until now; `calls`: how many different items it was to fetch, where that is known."""
+        return self.core.report(self._door.clock(), calls)
 
     async def close(self) -> None:
         """Stops listening and cuts the connections that are still open."""
@@ -232,8 +233,10 @@ class Server:
         """What it saw since the start or the last reset; also after `stop`."""
         return self._inside(self._running().account)
 
-    def report(self) -> ReportCard:
+    def report(self, calls: int | None = None) -> ReportCard:
         """The verdict on the client until now; also after `stop`.
+
+        calls: how many different items the client was to fetch, where that is known; what is missing then was lost.
 
         >>> import urllib.request
         >>> with Server("100/2s") as server:
@@ -244,7 +247,8 @@ class Server:
           good  nothing served twice  0 items served again
           good  spoke HTTP            0 malformed requests
         """
-        return self._inside(self._running().report)
+        listener = self._running()
+        return self._inside(lambda: listener.report(calls))
 
     def items(self) -> dict[str, int]:
         """How often each item was served, those served at least once."""

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 from .account import Account
 from .least import allowed_by, least_time
+from .watch import Watch
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -21,10 +22,6 @@ _MOST_NUMBERED: Final = 8_000_000
 _MOST_NAMED: Final = 200_000
 _MOST_AWAITED: Final = 100_000
 _MOST_WRITES: Final = 200_000
-# A herd is what comes in this time after a pause.
-_HERD: Final = 0.1
-# An answer is known to the client a little after it was given; what comes sooner had left before.
-_REACTION: Final = 0.05
 
 
 class Tally:
@@ -39,7 +36,7 @@ class Tally:
         self.failed = self.cut = self.served = self.free = self.malformed = self.noise = 0
         self.truncated = self.slowed = self.told = 0
         self.early_retries = self.in_pause = self.pauses = self.pauses_over = 0
-        self.herd = self.herd_refused = self._herd_now = 0
+        self.herd = self.herd_refused = 0
         self.unsafe = self.unsafe_duplicates = 0
         self._writes: dict[int, None] = {}
         self.in_flight = self.most_in_flight = 0
@@ -55,10 +52,8 @@ class Tally:
         self._accepted = _Times()
         self._numbered = array("I")
         self._named: dict[str, int] = {}
-        self._awaited: dict[str, float] = {}
-        self._pause_from = math.inf
-        self._pause_until = self._herd_ends = -math.inf
-        self._pause_open = self._watching = False
+        self._awaited: dict[tuple[str, str], float] = {}
+        self.common = Watch()
 
     def change(self, limits: Sequence[Limit], kinds: Sequence[str]) -> None:
         """The limits are others from now on; the time that was least possible is no longer defined."""
@@ -66,33 +61,20 @@ class Tally:
             self._judged = self._judged and not self.arrived
             self._limits, self._kinds = tuple(limits), tuple(kinds)
 
-    def arrive(self, now: float, target: str) -> None:
-        """A request to a limited path."""
+    def arrive(self, now: float, target: str, watch: Watch | None = None) -> None:
+        """A request to a limited path; `watch`: that of its key, where keys have limits of their own."""
+        watch = watch or self.common
         self.arrived += 1
         if not self.arrived % _MOST_TIMES:
             self._forget()
         self._sent.add(now)
         if self._awaited:
-            told = self._awaited.pop(target, None)
+            told = self._awaited.pop((watch.key, target), None)
             # A millisecond for clocks: dates and epochs are told by another one than ours.
             if told is not None and now < told - 0.001:
                 self.early_retries += 1
-        if self._watching:
-            self._watch(now)
-
-    def _watch(self, now: float) -> None:
-        """A request in a pause, or behind one: the herd is all that comes within 100 ms of its end."""
-        if self._pause_open and now >= self._pause_until:
-            self._pause_open = False
-            self.pauses_over += 1
-            self._herd_ends, self._herd_now = self._pause_until + _HERD, 0
-        if now < self._herd_ends:
-            self._herd_now += 1
-            self.herd = max(self.herd, self._herd_now)
-        elif self._pause_from < now < self._pause_until:
-            self.in_pause += 1
-        elif not self._pause_open:
-            self._watching = False
+        if watch.awake:
+            watch.see(now, self)
 
     def write(self, identity: int) -> None:
         """A request was carried out that must not be carried out twice; `identity`: of what it does."""
@@ -127,20 +109,18 @@ class Tally:
         self.held += now - arrived
         self.held_count += 1
 
-    def refuse(self, now: float, answered: float, target: str, told: float | None) -> None:
+    def refuse(
+        self, now: float, answered: float, target: str, told: float | None, watch: Watch | None = None
+    ) -> None:
         """A request was refused; `told` is the wait in seconds that its answer names, if it names a true one."""
-        self.herd_refused += now < self._herd_ends
+        watch = watch or self.common
+        watch.refuse(now, answered, told, self)
         if told is None:
             return
         self.told += 1
         if len(self._awaited) >= _MOST_AWAITED:
             del self._awaited[next(iter(self._awaited))]
-        self._awaited[target] = now + told
-        if now >= self._pause_until:
-            self._pause_from = answered + _REACTION
-            self.pauses += 1
-            self._pause_open = self._watching = True
-        self._pause_until = max(self._pause_until, now + told)
+        self._awaited[watch.key, target] = now + told
 
     def serve(self, name: str) -> None:
         """An item was answered in full."""

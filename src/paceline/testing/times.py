@@ -40,7 +40,7 @@ def _milliseconds(wait: float, _: float) -> tuple[str, float]:
 
 
 def _minutes(wait: float, _: float) -> tuple[str, float]:
-    told = up(wait / 60)
+    told = math.ceil(round(wait, 6) / 60)
     return str(told), told * 60.0
 
 
@@ -75,7 +75,7 @@ def _iso_ms(wait: float, now: float) -> tuple[str, float]:
 
 
 def _iso_minute(wait: float, now: float) -> tuple[str, float]:
-    moment = up((now + wait) / 60) * 60
+    moment = math.ceil(round(now + wait, 6) / 60) * 60
     return _utc(moment).strftime("%Y-%m-%dT%H:%MZ"), moment - now
 
 

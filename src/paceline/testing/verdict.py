@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from .bodies import Body
     from .gate import Gate
     from .tally import Tally
+    from .watch import Watch
     from .wording import Headers
 
 __all__ = ["Book", "Fault", "Request", "Verdict"]
@@ -21,14 +22,15 @@ Fault = Literal["cut", "reset", "truncate"]
 
 
 class Book:
-    """What one key has used up, when the other consumer of its limits comes next, and the tally it is counted in."""
+    """What one key has used up, when the other consumer of its limits comes next, the tally it is counted in, and its pauses."""
 
-    __slots__ = ("gate", "next_noise", "tally")
+    __slots__ = ("gate", "next_noise", "tally", "watch")
 
-    def __init__(self, gate: Gate, next_noise: float, tally: Tally) -> None:
+    def __init__(self, gate: Gate, next_noise: float, tally: Tally, watch: Watch) -> None:
         self.gate = gate
         self.next_noise = next_noise
         self.tally = tally
+        self.watch = watch
 
 
 @dataclass(slots=True)
