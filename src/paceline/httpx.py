@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from ._adapter import GaveUpAs, PolicyOrLimits, connections_for, policy_of, raises_gave_up, secret_headers
 from ._httpx import AsyncCore, Core, drop_secrets, pace, whole
+from ._httpx_pool import share_out
 from .errors import MissingExtra
 
 try:
@@ -132,6 +133,8 @@ class Client(httpx.Client):
         self.policy: Policy = policy_of(policy)
         _keep_connections(options, self.policy, concurrency)
         super().__init__(**options)
+        if "transport" not in options:
+            share_out(self._transport)
         for name, value in secret_headers(self.policy).items():
             self.headers.setdefault(name, value)
         raises = raises_gave_up(gave_up)
@@ -178,6 +181,8 @@ class AsyncClient(httpx.AsyncClient):
         self.policy: Policy = policy_of(policy)
         _keep_connections(options, self.policy, concurrency)
         super().__init__(**options)
+        if "transport" not in options:
+            share_out(self._transport)
         for name, value in secret_headers(self.policy).items():
             self.headers.setdefault(name, value)
         raises = raises_gave_up(gave_up)
@@ -219,7 +224,7 @@ def _keep_connections(options: dict[str, Any], policy: Policy, concurrency: int 
     """Keeps as many connections as may be open.
 
     httpx keeps 20 by default, and closes idle ones as soon as more than that are *open*: beyond 20 at once nearly
-    every request makes a connection of its own (`_assign_requests_to_connections` in httpcore).
+    every request makes a connection of its own (`_assign_requests_to_connections` in httpcore 1.0).
     """
     size = connections_for(policy, concurrency)
     if "limits" not in options:
