@@ -10,7 +10,7 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 CANDIDATES := $(PYTHON) python3.13 python3.12 python3.11 python3 python
 SUITABLE := import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))
 
-.PHONY: help demo test lint types layers check docs bench clean
+.PHONY: help demo test lint types layers check docs bench upstream clean
 
 help: ## show what there is
 	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/make \1\t\2/' | expand -t 14
@@ -38,6 +38,9 @@ docs: $(VENV)/.dev ## write docs/reference/commands.md and presets.md anew, from
 
 bench: $(VENV)/.dev ## CPU time of a fetched request, beside a raw aiohttp loop
 	@$(BIN)/python bench/fetch.py --only aiohttp paceline
+
+upstream: $(VENV)/.dev ## the published test suites of requests and httpx, with paceline in place (needs the registry)
+	@$(BIN)/python bench/upstream.py
 
 clean: ## forget the virtual environment and all caches
 	@rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis .coverage

@@ -17,10 +17,12 @@ __all__ = [
     "CREDENTIAL_HEADERS",
     "GaveUpAs",
     "PolicyOrLimits",
+    "add_headers",
     "connections_for",
     "is_secret",
     "policy_of",
     "raises_gave_up",
+    "secret_headers",
     "small_body",
 ]
 
@@ -36,6 +38,7 @@ CONNECTIONS: Final = 64
 CREDENTIAL_HEADERS: Final = _CREDENTIAL_HEADERS
 _ALWAYS_SECRET: Final = frozenset(CREDENTIAL_HEADERS)
 _SMALL: Final = 1 << 20
+_AGENTS: Final = ("python-requests/", "python-httpx/", "python-httpx2/", "Python/", "paceline/")
 
 
 def policy_of(given: PolicyOrLimits) -> Policy:
@@ -78,6 +81,26 @@ def is_secret(name: str) -> bool:
     (True, False)
     """
     return name.lower() in _ALWAYS_SECRET or is_secret_name(name)
+
+
+def add_headers(headers: Any, policy: Policy, url: str) -> None:
+    """Gives a request the policy's own headers: the one place where all clients do so, for each host it goes to.
+
+    What the caller has set stays; a client's own `User-Agent` gives way. Where a policy does not say to which hosts its
+    headers may go (`send_to`), one that holds a credential is not added here, since this may be a redirect's target.
+    """
+    for name, value in policy.headers_for(url).items():
+        given = headers.get(name)
+        if given is None:
+            if policy.send_to or not is_secret(name):
+                headers[name] = value
+        elif name.lower() == "user-agent" and str(given).startswith(_AGENTS):
+            headers[name] = value
+
+
+def secret_headers(policy: Policy) -> dict[str, str]:
+    """The policy's headers that a client itself carries, and drops where a redirect leads elsewhere."""
+    return {} if policy.send_to else {name: value for name, value in policy.headers.items() if is_secret(name)}
 
 
 def small_body(length: str | None) -> bool:

@@ -16,7 +16,7 @@ from aiohttp import helpers
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = ["begin", "end", "put_off", "timed_out"]
+__all__ = ["PutOff", "begin", "end", "put_off", "timed_out"]
 
 _Timer: Final[Any] = getattr(helpers, "TimerContext", None)
 _KNOWN: Final = set(getattr(_Timer, "__slots__", ())) == {"_loop", "_tasks", "_cancelled", "_cancelling"}
@@ -62,6 +62,7 @@ class _Tasks(list[Any]):
             self.handle = None
 
 
+PutOff: Any = None
 if _KNOWN:
 
     class _PutOff(_Timer):  # type: ignore[misc]
@@ -82,6 +83,8 @@ if _KNOWN:
                 return
             _Timer._cancelled.__set__(self, rung)
 
+    PutOff = _PutOff
+
 
 def put_off(timer: Any, first: float) -> None:
     """The request waits from now on; `first`: the loop's time when it began."""
@@ -90,8 +93,8 @@ def put_off(timer: Any, first: float) -> None:
     kind = type(timer)
     if kind is _Timer:
         timer._tasks = _Tasks(timer, first)
-        timer.__class__ = _PutOff
-    elif kind is not _PutOff:
+        timer.__class__ = PutOff
+    elif kind is not PutOff:
         return  # no time limit
     timer._tasks.since = None
     timer._tasks.disarm()
@@ -99,7 +102,7 @@ def put_off(timer: Any, first: float) -> None:
 
 def begin(timer: Any) -> None:
     """An attempt begins: from now on it has its time."""
-    if _KNOWN and type(timer) is _PutOff:
+    if _KNOWN and type(timer) is PutOff:
         tasks = timer._tasks
         tasks.since = tasks.loop.time()
         tasks.arm()
@@ -114,7 +117,7 @@ def end(timer: Any, first: float) -> None:
         if timer._tasks.total is None:
             timer._tasks.total = timer._loop.time() - first
         timer._cancelled = False
-    elif type(timer) is _PutOff:
+    elif type(timer) is PutOff:
         timer._tasks.disarm()
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import socket
 import ssl
 import time
@@ -10,9 +11,10 @@ from contextvars import ContextVar
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Final
 
-from ._adapter import CREDENTIAL_HEADERS, is_secret, small_body
-from ._calls import current, read_options, settle
-from ._lanes import AsyncLane, Lane, Lanes
+from ._adapter import CREDENTIAL_HEADERS, add_headers, is_secret, small_body
+from ._calls import NONE, Options, current, read_options, settle
+from ._lanes import SERVED, AsyncLane, Lane, Lanes
+from ._renewal import AsyncRenewal, Renewal
 from .drive import aserve, serve
 from .effects import Answer, Fault
 from .nested import attempts_of, warn_below
@@ -20,14 +22,14 @@ from .signals import needs_body
 from .stores.trio_gate import running_trio
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterator, Mapping
+    from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 
     from .effects import Call, Permit, Send
     from .exchange import Rules
     from .policy import Policy
     from .retry import FaultKind
 
-__all__ = ["AsyncCore", "Core", "drop_secrets", "whole"]
+__all__ = ["AsyncCore", "Core", "drop_secrets", "pace", "whole"]
 
 _ON_THE_WIRE: Final = frozenset({"http11.send_request_headers.started", "http2.send_request_headers.started"})
 _CREDENTIALS: Final = {name.encode(): order for order, name in enumerate(CREDENTIAL_HEADERS)}
@@ -51,25 +53,43 @@ class _Core:
         self._tells = isinstance(inner, library.HTTPTransport | library.AsyncHTTPTransport)
         warn_below(inner, "a client of paceline", attempts_of(policy.retry.stop))
 
-    def _prepare(self, request: Any) -> tuple[Call, Rules, Any]:
-        url = _text_of(request.url)
-        raw = request.headers.raw
+    def _lane(self, request: Any) -> Any:
+        """The lane of a request, by its host and the credential that it carries."""
         credential, best = None, 99
-        for name, value in raw:
+        for name, value in request.headers.raw:
             order = _CREDENTIALS.get(name.lower(), 99)
             if order < best:
                 best, credential = order, value.decode("latin-1")
-        chosen = current.get()
-        given = request.extensions.get("paceline")
-        if given:
-            chosen = read_options(given, chosen)
-        method = request.method
-        lane = self._lanes.lane(method, url, credential)
+        url = request.url
+        key = (url.raw_host, url.port, url.scheme, credential)
+        return self._lanes.quick.get(key) or self._lanes.note(
+            key, self._lanes.lane(request.method, _text_of(url), credential)
+        )
+
+    def _call(self, request: Any, url: str, rules: Rules, chosen: Options) -> tuple[Call, Rules]:
         stream = request.stream
         replayable = type(stream) is self._plain or _can_replay(stream, self.library)
-        names = (name.decode("latin-1") for name, _ in raw)
-        call, rules = self._lanes.call(method, url, names, replayable, chosen, lane.rules)
-        return call, rules, lane
+        names = (name.decode("latin-1") for name, _ in request.headers.raw)
+        body = request.content if self._lanes.costs and type(stream) is self._plain else None
+        return self._lanes.call(request.method, url, names, replayable, chosen, rules, body)
+
+    def _content(self, reply: Answer | Fault) -> bytes | None:
+        """The body of an answer, where it has been read and somebody wants it."""
+        if not self._lanes.costs or not isinstance(reply, Answer):
+            return None
+        try:
+            return reply.response.content  # type: ignore[no-any-return]
+        except self.library.ResponseNotRead:
+            return None
+
+    def _sent(self, request: Any, trace: Any, left: float | None) -> Any:
+        """The request as it is sent this time: it tells when it goes on the wire."""
+        extensions = request.extensions
+        extensions = {**extensions} if left is None else self._bounded(extensions, left)
+        trace.theirs = extensions.get("trace")
+        trace.extensions = extensions
+        extensions["trace"] = trace
+        return _with(request, extensions)
 
     def _bounded(self, extensions: dict[str, Any], left: float) -> dict[str, Any]:
         """The time limits of one attempt, cut to what is left before the deadline."""
@@ -106,58 +126,63 @@ class Core(_Core):
 
     def __init__(self, library: Any, policy: Policy, inner: Any, raises: bool) -> None:
         super().__init__(library, policy, inner, raises, Lanes(policy, Lane))
+        self._renewal = None if policy.refresh is None else Renewal(policy)
 
     def handle(self, request: Any) -> Any:
         """One request until it ends; returns its response, or raises."""
-        call, rules, lane = self._prepare(request)
-        reads = whole.get()
-        held: Permit | None = None
+        if self.policy.headers:
+            add_headers(request.headers, self.policy, _text_of(request.url))
+        lane = self._lane(request)
+        renewal = self._renewal
+        if renewal is not None:
+            renewal.apply(request.headers)
+        chosen = current.get()
+        given = request.extensions.get("paceline")
+        if given:
+            chosen = read_options(given, chosen)
+        permit: Any = None
+        reply: Answer | Fault | None = None
+        if lane.plain and chosen is NONE and type(request.stream) is self._plain:
+            # Nearly every request is granted at once and served at once, by an answer that says nothing of limits.
+            permit = lane.line.try_acquire(1, True)
+            if permit is not None:
+                try:
+                    reply = self._attempt(request, lane, permit, 1, None)
+                except BaseException:
+                    permit.cancel()
+                    raise
+                if isinstance(reply, Answer) and lane.serves(reply, [name for name, _ in reply.headers]):  # type: ignore[str-unpack]
+                    lane.line.served(permit, SERVED)
+                    response = reply.response
+                    response._paceline = (0.0, reply.elapsed, reply.status, reply.now)
+                    return response
+        call, rules = self._call(request, _text_of(request.url), lane.rules, chosen)
 
         def once(effect: Send) -> Answer | Fault:
-            nonlocal held
-            permit, attempt, left = effect
-            if attempt > 1:
+            nonlocal reply, permit
+            given, reply = reply, None
+            if given is not None:
+                return given
+            permit = effect.permit
+            if effect.attempt > 1:
                 lane.look_above()
-                _rewind(request.stream)
-            sent = request
-            if self._tells:
-                extensions = request.extensions
-                theirs = extensions.get("trace")
-                extensions = {**extensions} if left is None else self._bounded(extensions, left)
+            given = self._attempt(request, lane, permit, effect.attempt, effect.left)
+            self._lanes.settle(permit, call.cost, given, self._content(given))
+            return given
 
-                def trace(event: str, facts: Mapping[str, Any]) -> None:
-                    # Through a proxy's tunnel a CONNECT goes first, which is not the request.
-                    if event in _ON_THE_WIRE and facts["request"].method != b"CONNECT":
-                        permit.sent()
-                        # All that was asked for is known: what follows need not be told.
-                        if theirs is None:
-                            extensions.pop("trace", None)
-                    if theirs is not None:
-                        theirs(event, facts)
-
-                extensions["trace"] = trace
-                sent = _with(request, extensions)
-            else:
-                if left is not None:
-                    sent = _with(request, self._bounded(request.extensions, left))
-                permit.sent()
-            answering = False
-            began = _clock()
-            try:
-                response = self.inner.handle_request(sent)
-                answering = True
-                headers, body, keeps = self._read(response, call.url, reads, lane, began)
-            except self.library.TransportError as error:
-                return self._fault(error, began, permit, answering)
-            if permit.wrote is None:
-                permit.sent()
-            held = permit if keeps else None
-            return Answer(response.status_code, headers, body, response, _clock() - began, time.time(), keeps)
-
-        outcome = serve(call, rules, lane, once, emit=self._lanes.emit, discard=self._discard)
+        outcome = serve(
+            call,
+            rules,
+            lane,
+            once,
+            permit=permit,
+            emit=self._lanes.emit,
+            refresh=None if renewal is None else lambda _: renewal.renew(request.headers),
+            discard=self._discard,
+        )
         answer = outcome.answer
-        if answer is not None and answer.held and held is not None:
-            answer.response.stream = _held_stream(self.library, answer.response.stream, held)
+        if answer is not None and answer.held:
+            answer.response.stream = _held_stream(self.library, answer.response.stream, permit)
         try:
             return settle(outcome, self.raises)
         except BaseException:
@@ -165,8 +190,34 @@ class Core(_Core):
                 answer.response.close()
             raise
 
+    def _attempt(
+        self, request: Any, lane: Lane, permit: Permit, attempt: int, left: float | None
+    ) -> Answer | Fault:
+        if attempt > 1:
+            _rewind(request.stream)
+        sent = request
+        if self._tells:
+            sent = self._sent(request, _Trace(permit), left)
+        else:
+            if left is not None:
+                sent = _with(request, self._bounded(request.extensions, left))
+            permit.sent()
+        answering = False
+        began = _clock()
+        try:
+            response = self.inner.handle_request(sent)
+            answering = True
+            headers, body, keeps = self._read(response, request, lane, began)
+        except self.library.TransportError as error:
+            return self._fault(error, began, permit, answering)
+        if permit.wrote is None:
+            permit.sent()
+        return Answer(response.status_code, headers, body, response, _clock() - began, time.time(), keeps)
+
     def _discard(self, answer: Answer) -> None:
         response = answer.response
+        if response.is_closed:
+            return  # read already: its connection may be another request's by now
         try:
             # One that was read has given its connection back: what is read there now is somebody else's.
             if not response.is_closed and small_body(response.headers.get("content-length")):
@@ -177,13 +228,20 @@ class Core(_Core):
         finally:
             response.close()
 
-    def _read(self, response: Any, url: str, reads: bool, lane: Lane, began: float) -> tuple[Any, bytes | None, bool]:
+    def _read(self, response: Any, request: Any, lane: Lane, began: float) -> tuple[Any, bytes | None, bool]:
         """Headers; the body where it is wanted now; and whether it is still to be read under the permit."""
         headers = response.headers.raw
-        wants = needs_body(response.status_code, headers, url=url)
-        if reads:
+        status = response.status_code
+        wants = (status >= 400 or not lane.plain or b"graphql" in request.url.raw_path) and needs_body(
+            status, headers, url=_text_of(request.url)
+        )
+        if whole.get():
             # Before the client does it, so that a body cut half-way can be asked for again.
-            content = response.read()
+            try:
+                content = response.read()
+            except BaseException:
+                response.close()
+                raise
             response.elapsed = timedelta(seconds=_clock() - began)
             return headers, (content if wants else None), False
         if type(response.stream) is self._plain:
@@ -202,58 +260,66 @@ class AsyncCore(_Core):
 
     def __init__(self, library: Any, policy: Policy, inner: Any, raises: bool) -> None:
         super().__init__(library, policy, inner, raises, Lanes(policy, AsyncLane))
+        self._renewal = None if policy.refresh is None else AsyncRenewal(policy)
 
     async def handle(self, request: Any) -> Any:
         """One request until it ends; returns its response, or raises."""
-        call, rules, lane = self._prepare(request)
-        reads = whole.get()
-        held: Permit | None = None
+        if self.policy.headers:
+            add_headers(request.headers, self.policy, _text_of(request.url))
+        lane = self._lane(request)
+        renewal = self._renewal
+        if renewal is not None:
+            renewal.apply(request.headers)
+        chosen = current.get()
+        given = request.extensions.get("paceline")
+        if given:
+            chosen = read_options(given, chosen)
+        permit: Any = None
+        reply: Answer | Fault | None = None
+        if lane.plain and chosen is NONE and type(request.stream) is self._plain:
+            # Nearly every request is granted at once and served at once, by an answer that says nothing of limits.
+            permit = lane.line.try_acquire(1, True)
+            if permit is not None:
+                try:
+                    reply = await self._attempt(request, lane, permit, 1, None)
+                except BaseException:
+                    permit.cancel()
+                    raise
+                if isinstance(reply, Answer) and lane.serves(reply, [name for name, _ in reply.headers]):  # type: ignore[str-unpack]
+                    lane.line.served(permit, SERVED)
+                    response = reply.response
+                    response._paceline = (0.0, reply.elapsed, reply.status, reply.now)
+                    return response
+        call, rules = self._call(request, _text_of(request.url), lane.rules, chosen)
 
         async def once(effect: Send) -> Answer | Fault:
-            nonlocal held
-            permit, attempt, left = effect
-            if attempt > 1:
+            nonlocal reply, permit
+            given, reply = reply, None
+            if given is not None:
+                return given
+            permit = effect.permit
+            if effect.attempt > 1:
                 lane.look_above()
-                _rewind(request.stream)
-            sent = request
-            if self._tells:
-                extensions = request.extensions
-                theirs = extensions.get("trace")
-                extensions = {**extensions} if left is None else self._bounded(extensions, left)
-
-                async def trace(event: str, facts: Mapping[str, Any]) -> None:
-                    if event in _ON_THE_WIRE and facts["request"].method != b"CONNECT":
-                        permit.sent()
-                        if theirs is None:
-                            extensions.pop("trace", None)
-                    if theirs is not None:
-                        await theirs(event, facts)
-
-                extensions["trace"] = trace
-                sent = _with(request, extensions)
-            else:
-                if left is not None:
-                    sent = _with(request, self._bounded(request.extensions, left))
-                permit.sent()
-            answering = False
-            began = _clock()
-            try:
-                response = await self.inner.handle_async_request(sent)
-                answering = True
-                headers, body, keeps = await self._read(response, call.url, reads, lane, began)
-            except self.library.TransportError as error:
-                return self._fault(error, began, permit, answering)
-            if permit.wrote is None:
-                permit.sent()
-            held = permit if keeps else None
-            return Answer(response.status_code, headers, body, response, _clock() - began, time.time(), keeps)
+            given = await self._attempt(request, lane, permit, effect.attempt, effect.left)
+            self._lanes.settle(permit, call.cost, given, self._content(given))
+            return given
 
         trio = running_trio()
         sleep = asyncio.sleep if trio is None else trio.sleep
-        outcome = await aserve(call, rules, lane, once, emit=self._lanes.emit, discard=self._discard, sleep=sleep)
+        outcome = await aserve(
+            call,
+            rules,
+            lane,
+            once,
+            permit=permit,
+            emit=self._lanes.emit,
+            refresh=None if renewal is None else lambda _: renewal.renew(request.headers),
+            discard=self._discard,
+            sleep=sleep,
+        )
         answer = outcome.answer
-        if answer is not None and answer.held and held is not None:
-            answer.response.stream = _held_async_stream(self.library, answer.response.stream, held)
+        if answer is not None and answer.held:
+            answer.response.stream = _held_async_stream(self.library, answer.response.stream, permit)
         try:
             return settle(outcome, self.raises)
         except BaseException:
@@ -261,8 +327,34 @@ class AsyncCore(_Core):
                 await answer.response.aclose()
             raise
 
+    async def _attempt(
+        self, request: Any, lane: Lane, permit: Permit, attempt: int, left: float | None
+    ) -> Answer | Fault:
+        if attempt > 1:
+            _rewind(request.stream)
+        sent = request
+        if self._tells:
+            sent = self._sent(request, _AsyncTrace(permit), left)
+        else:
+            if left is not None:
+                sent = _with(request, self._bounded(request.extensions, left))
+            permit.sent()
+        answering = False
+        began = _clock()
+        try:
+            response = await self.inner.handle_async_request(sent)
+            answering = True
+            headers, body, keeps = await self._read(response, request, lane, began)
+        except self.library.TransportError as error:
+            return self._fault(error, began, permit, answering)
+        if permit.wrote is None:
+            permit.sent()
+        return Answer(response.status_code, headers, body, response, _clock() - began, time.time(), keeps)
+
     async def _discard(self, answer: Answer) -> None:
         response = answer.response
+        if response.is_closed:
+            return  # read already: its connection may be another request's by now
         try:
             # One that was read has given its connection back: what is read there now is somebody else's.
             if not response.is_closed and small_body(response.headers.get("content-length")):
@@ -274,12 +366,19 @@ class AsyncCore(_Core):
             await response.aclose()
 
     async def _read(
-        self, response: Any, url: str, reads: bool, lane: Lane, began: float
+        self, response: Any, request: Any, lane: Lane, began: float
     ) -> tuple[Any, bytes | None, bool]:
         headers = response.headers.raw
-        wants = needs_body(response.status_code, headers, url=url)
-        if reads:
-            content = await response.aread()
+        status = response.status_code
+        wants = (status >= 400 or not lane.plain or b"graphql" in request.url.raw_path) and needs_body(
+            status, headers, url=_text_of(request.url)
+        )
+        if whole.get():
+            try:
+                content = await response.aread()
+            except BaseException:
+                await response.aclose()
+                raise
             response.elapsed = timedelta(seconds=_clock() - began)
             return headers, (content if wants else None), False
         if type(response.stream) is self._plain:
@@ -291,6 +390,62 @@ class AsyncCore(_Core):
                 await response.aclose()
             return headers, self._keep(response, raw), False
         return headers, None, lane.holds
+
+
+# ---- transports in place ------------------------------------------------------------------------
+
+
+def pace(transport: Any, core: Callable[[Any], _Core]) -> Any:
+    """Makes a transport that httpx has just made for itself send by a policy, and stay all else that it is."""
+    kind: Any = type(transport)
+    transport.__class__ = paced = _paced(kind, hasattr(transport, "handle_async_request"))
+    transport._paceline = core(super(paced, transport))
+    transport._paceline._tells = True
+    return transport
+
+
+@functools.cache
+def _paced(kind: Any, is_async: bool) -> Any:
+    def handle_request(self: Any, request: Any) -> Any:
+        return self._paceline.handle(request)
+
+    return type(kind.__name__, (kind,), {"handle_async_request" if is_async else "handle_request": handle_request})
+
+
+# ---- the moment a request goes on the wire ------------------------------------------------------
+
+
+class _Trace:
+    """Stamps a permit; a `trace` of the user's own is told all that it would be told."""
+
+    __slots__ = ("extensions", "permit", "theirs")
+
+    def __init__(self, permit: Permit) -> None:
+        self.permit = permit
+        self.theirs: Any = None
+        self.extensions: dict[str, Any] = {}
+
+    def stamp(self, event: str, facts: Mapping[str, Any]) -> None:
+        # Through a proxy's tunnel a CONNECT goes first, which is not the request.
+        if event in _ON_THE_WIRE and facts["request"].method != b"CONNECT":
+            self.permit.sent()
+            if self.theirs is None:
+                # All that was asked for is known: what follows need not be told.
+                self.extensions.pop("trace", None)
+
+    def __call__(self, event: str, facts: Mapping[str, Any]) -> None:
+        self.stamp(event, facts)
+        if self.theirs is not None:
+            self.theirs(event, facts)
+
+
+class _AsyncTrace(_Trace):
+    __slots__ = ()
+
+    async def __call__(self, event: str, facts: Mapping[str, Any]) -> None:  # type: ignore[override]
+        self.stamp(event, facts)
+        if self.theirs is not None:
+            await self.theirs(event, facts)
 
 
 # ---- requests -----------------------------------------------------------------------------------

@@ -6,18 +6,24 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
 
 from ._calls import NONE, Options
-from .effects import Call
+from .effects import Answer, Call
+from .errors import InputError
 from .exchange import Rules
 from .nested import attempts_of, warn_above
+from .signals import Signal, find_dialect, silent
 from .telemetry.fan import wanted
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
+    from .effects import Fault
     from .ledger import Cost
     from .stores.line import Line, Permit
 
-__all__ = ["AsyncLane", "Lane", "Lanes"]
+__all__ = ["SERVED", "AsyncLane", "Lane", "Lanes"]
+
+SERVED: Final = Signal()
+"""What an answer says that says nothing of limits."""
 
 _ORIGINS: Final = 10_000
 _NEVER_KEYED: Final = frozenset({"GET", "HEAD"})  # repeatable anyway
@@ -26,10 +32,12 @@ _NEVER_KEYED: Final = frozenset({"GET", "HEAD"})  # repeatable anyway
 class Lane:
     """One scope, for threads: its line, and the rules that hold in it."""
 
-    __slots__ = ("learn", "line", "may_retry", "rules")
+    __slots__ = ("learn", "line", "may_retry", "plain", "rules")
 
     def __init__(self, line: Line, rules: Rules) -> None:
         self.line = line
+        # Whether an answer that is served and says nothing of limits needs no further look.
+        self.plain = False
         self.rules = rules
         self.learn = line.learn
         self.may_retry = line.may_retry
@@ -37,6 +45,10 @@ class Lane:
     def acquire(self, cost: Cost, *, priority: int, timeout: float | None) -> Any:
         """A permit whose write is told; see `paceline.Limiter.acquire`."""
         return self.line.acquire(cost, priority, timeout, True)
+
+    def serves(self, answer: Answer, names: Iterable[Any]) -> bool:
+        """Whether an answer is served, final, and says nothing of limits; names: of its headers."""
+        return answer.status < 400 and answer.body is None and not answer.held and silent(names)
 
     @property
     def holds(self) -> bool:
@@ -69,26 +81,45 @@ class Lanes(Generic[AnyLane]):
         self.emit = policy.events
         self._kind = kind
         self._by_origin: dict[tuple[str, str | None], AnyLane] = {}
-        self._by_scope: dict[str, AnyLane] = {}
+        # As `_by_origin`, by whatever a client's own kind of URL has at hand; filled by the client.
+        self.quick: dict[tuple[Any, ...], AnyLane] = {}
+        self._by_scope: dict[tuple[str, str], AnyLane] = {}
         # A policy that has buckets of its own within a host is asked for each request.
+        self.costs = policy.cost_of is not None or policy.settle_of is not None
         self._by_url = bool(getattr(policy, "scope_by_url", False))
 
     def lane(self, method: str, url: str, credential: str | None) -> AnyLane:
-        """The lane of a request; raises InputError for a URL that names no host."""
-        if self._by_url:
-            return self.lane_of(self.policy.scope_of(url, credential, method=method))
+        """The lane of a request."""
         end = url.find("/", 8)
-        key = (url if end < 0 else url[:end], credential)
+        origin = url if end < 0 else url[:end]
+        if self._by_url:
+            return self._lane_of(self._scope_of(method, url, credential, origin), origin)
+        key = (origin, credential)
         found = self._by_origin.get(key)
         if found is None:
-            found = self.lane_of(self.policy.scope_of(url, credential, method=method))
-            if len(self._by_origin) < _ORIGINS and len(key[0]) < 300:
+            found = self._lane_of(self._scope_of(method, url, credential, origin), origin)
+            if len(self._by_origin) < _ORIGINS and len(origin) < 300:
                 self._by_origin[key] = found
         return found
 
-    def lane_of(self, scope: str) -> AnyLane:
-        """The lane of a scope."""
-        found = self._by_scope.get(scope)
+    def note(self, key: tuple[Any, ...], lane: AnyLane) -> AnyLane:
+        """Remembers a lane for the quick way, where a host and credential have one only."""
+        if not self._by_url and len(self.quick) < _ORIGINS and len(str(key[0])) < 300:
+            self.quick[key] = lane
+        return lane
+
+    def _scope_of(self, method: str, url: str, credential: str | None, origin: str) -> str:
+        try:
+            return str(self.policy.scope_of(url, credential, method=method))
+        except InputError:
+            return origin  # a host or port that cannot be: the client says so in its own words
+
+    def named(self, scope: str) -> AnyLane:
+        """The lane of a scope that is no host's."""
+        return self._lane_of(scope, "")
+
+    def _lane_of(self, scope: str, origin: str) -> AnyLane:
+        found = self._by_scope.get((scope, origin))
         if found is None:
             policy = self.policy
             rules = Rules(
@@ -98,14 +129,33 @@ class Lanes(Generic[AnyLane]):
                 events=wanted(policy.events),
                 refreshable=policy.refresh is not None,
             )
-            # Two threads may come here at once: one lane wins.
-            found = self._by_scope.setdefault(scope, self._kind(policy.line(scope), rules))
+            found = self._kind(policy.line(scope), rules)
+            spoken = find_dialect(origin)
+            found.plain = (
+                rules.events != "all"
+                and policy.dialect is None
+                and not self.costs
+                and (spoken is None or spoken.served_body is None)
+                and min(policy.retry.statuses, default=999) >= 400
+            )
+            if len(self._by_scope) < _ORIGINS and len(origin) < 300:
+                # Two threads may come here at once: one lane wins.
+                found = self._by_scope.setdefault((scope, origin), found)
         return found
 
     def call(
-        self, method: str, url: str, names: Iterable[str], replayable: bool, chosen: Options, rules: Rules
+        self,
+        method: str,
+        url: str,
+        names: Iterable[str],
+        replayable: bool,
+        chosen: Options,
+        rules: Rules,
+        body: bytes | None = None,
     ) -> tuple[Call, Rules]:
         """What the loop must know of a request, and the rules for it; names: of its headers."""
+        if self.policy.cost_of is not None and chosen.cost == 1:
+            chosen = replace(chosen, cost=self.policy.cost_of(method, url, body) or 1)
         if chosen is NONE:
             if method in _NEVER_KEYED:
                 return Call(method, url, 1, 0, replayable), rules
@@ -120,6 +170,14 @@ class Lanes(Generic[AnyLane]):
         if retry is not rules.retry:
             rules = replace(rules, retry=retry)
         return Call(method, url, chosen.cost, chosen.priority, replayable, keyed), rules
+
+    def settle(self, permit: Any, cost: Cost, reply: Answer | Fault, body: bytes | None) -> None:
+        """Corrects what a request was reserved for, where the policy can tell it from the answer."""
+        settle_of = self.policy.settle_of
+        if settle_of is not None and isinstance(reply, Answer):
+            actual = settle_of(cost, reply.status, body)
+            if actual is not None:
+                permit.settle(actual)
 
     def _keyed(self, names: Iterable[str]) -> bool:
         wanted_name = self.policy.retry.idempotency_header.lower()

@@ -13,14 +13,17 @@ from ._adapter import (
     CREDENTIAL_HEADERS,
     GaveUpAs,
     PolicyOrLimits,
+    add_headers,
     connections_for,
     is_secret,
     policy_of,
     raises_gave_up,
+    secret_headers,
     small_body,
 )
-from ._calls import current, settle
-from ._lanes import AsyncLane, Lanes
+from ._calls import NONE, current, settle
+from ._lanes import SERVED, AsyncLane, Lanes
+from ._renewal import AsyncRenewal
 from .drive import aserve
 from .effects import Answer, Fault
 from .errors import MissingExtra
@@ -30,14 +33,14 @@ try:
     import aiohttp
     from aiohttp import payload
 
-    from ._aiohttp_time import begin, end, put_off, timed_out
+    from ._aiohttp_time import PutOff, begin, end, put_off, timed_out
 except ImportError:
     raise MissingExtra("aiohttp", "aiohttp") from None
 
 if TYPE_CHECKING:
     from aiohttp import ClientHandlerType, ClientMiddlewareType, ClientRequest, ClientResponse
 
-    from .effects import Permit, Send
+    from .effects import Send
     from .ledger import Cost
     from .policy import Policy
     from .retry import FaultKind
@@ -73,6 +76,8 @@ def session(
     if "connector" not in options:
         size = connections_for(chosen, concurrency)
         options["connector"] = aiohttp.TCPConnector(limit=size if concurrency is not None else max(size, 100))
+    if secrets := secret_headers(chosen):
+        options["headers"] = {**secrets, **dict(options.get("headers") or {})}
     options["middlewares"] = (*options.get("middlewares", ()), paced)
     return aiohttp.ClientSession(**options)
 
@@ -133,90 +138,102 @@ class _Middleware:
         self.policy = policy
         self._raises = raises
         self._lanes = Lanes(policy, AsyncLane)
+        self._renewal = None if policy.refresh is None else AsyncRenewal(policy)
         self._hops: weakref.WeakKeyDictionary[Any, _Hop] = weakref.WeakKeyDictionary()
+        self._kind: Any = None
+        self._stamping: Any = None
+        self._noted = False  # whether either of the two below was ever used: most programs never need them
         self._given_up: weakref.WeakKeyDictionary[Any, tuple[Any, BaseException]] = weakref.WeakKeyDictionary()
 
     async def __call__(self, request: ClientRequest, handler: ClientHandlerType) -> ClientResponse:
         timer = request._timer
         foreign = False
-        if self._given_up:
+        if self._noted and self._given_up:
             given_up = self._given_up.pop(asyncio.current_task(), None)
             if given_up is not None and given_up[0] is timer:
                 raise given_up[1]  # aiohttp tries once more by itself what has been tried enough
-        if self._hops:
+        if self._noted and self._hops:
             foreign = self._followed(request)
-        headers, url, method = request.headers, str(request.url), request.method
+        headers, place, method = request.headers, request.url, request.method
+        if self.policy.headers and not foreign:
+            add_headers(headers, self.policy, str(place))
         credential = None
         for name in CREDENTIAL_HEADERS:
             if name in headers:
                 credential = headers[name]
                 break
-        lane = self._lanes.lane(method, url, credential)
+        key = (place.raw_authority, place.scheme, credential)
+        lane = self._lanes.quick.get(key)
+        if lane is None:
+            lane = self._lanes.note(key, self._lanes.lane(method, str(place), credential))
+        renewal = self._renewal
+        if renewal is not None:
+            renewal.apply(headers)
+        kind: Any = type(request)
+        request.__class__ = self._stamping if kind is self._kind else self._stamping_for(kind)
+        first = request.loop.time()
+        chosen = current.get()
+        permit: Any = None
+        reply: Answer | Fault | None = None
         body = request._body
         replayable = not body or _can_replay(body)
-        call, rules = self._lanes.call(method, url, headers, replayable, current.get(), lane.rules)
-        scope = _Lane(lane, timer, request.loop.time())
-        kind: Any = type(request)
-        request.__class__ = _stamping(kind)
-        held: Permit | None = None
+        if lane.plain and chosen is NONE:
+            # Nearly every request is granted at once and served at once, by an answer that says nothing of limits.
+            permit = lane.line.try_acquire(1, True)
+            if permit is not None:
+                try:
+                    reply = await self._attempt(request, handler, lane, permit, first, None)
+                except BaseException:
+                    permit.cancel()
+                    raise
+                if isinstance(reply, Answer) and lane.serves(reply, [name for name, _ in reply.response.raw_headers]):
+                    lane.line.served(permit, SERVED)
+                    response: ClientResponse = reply.response
+                    response._paceline = (0.0, reply.elapsed, reply.status, reply.now)  # type: ignore[attr-defined]
+                    if reply.status in _REDIRECTS:
+                        self._note_hop(request, foreign)
+                    return response
+        known = body._value if isinstance(body, payload.BytesPayload) else None
+        call, rules = self._lanes.call(method, str(place), headers, replayable, chosen, lane.rules, known)
+        scope = _Lane(lane, timer, first)
 
         async def once(effect: Send) -> Answer | Fault:
-            nonlocal held
-            permit, attempt, left = effect
-            request._paceline_permit = permit  # type: ignore[attr-defined]
-            if attempt > 1:
+            nonlocal reply, permit
+            given, reply = reply, None
+            if given is not None:
+                return given
+            permit = effect.permit
+            if effect.attempt > 1:
                 lane.look_above()
-            if attempt > 1 and body:
-                # What still writes the last attempt's body must have stopped before the body is rewound.
-                await request.close()
-            began = _clock()
-            begin(timer)
-            try:
-                if left is None:
-                    response = await handler(request)
-                else:
-                    async with asyncio.timeout(max(0.001, left)):
-                        response = await handler(request)
-                status, answered = response.status, response.headers
-                told, keeps = None, False
-                if needs_body(status, answered, url=url) and small_body(answered.get("Content-Length")):
-                    try:
-                        told = await response.read()
-                    except BaseException:
-                        response.close()
-                        raise
-                elif response.connection is not None:
-                    keeps = lane.holds
-            except asyncio.CancelledError:
-                if not timed_out(timer):
-                    raise
-                end(timer, scope.first)
-                return Fault(TimeoutError(), "timeout", _clock() - began, time.time(), permit.wrote is not None)
-            except (aiohttp.ClientError, TimeoutError, OSError) as error:
-                end(timer, scope.first)
-                if isinstance(error, ValueError):
-                    raise  # nothing that could be sent
-                kind, sent = _kind_of(error, permit.wrote is not None)
-                return Fault(error, kind, _clock() - began, time.time(), sent)
-            if permit.wrote is None:
-                permit.sent()  # another middleware answered, or a handler of a test
-            held = permit if keeps else None
-            return Answer(status, answered, told, response, _clock() - began, time.time(), keeps)
+                if body:
+                    # What still writes the last attempt's body must have stopped before the body is rewound.
+                    await request.close()
+            given = await self._attempt(request, handler, lane, permit, first, effect.left)
+            if self._lanes.costs and isinstance(given, Answer):
+                self._lanes.settle(permit, call.cost, given, await _content(given))
+            return given
 
         outcome = await aserve(
-            call, rules, scope, once, emit=self._lanes.emit, discard=_discard, sleep=scope.sleep
+            call,
+            rules,
+            scope,
+            once,
+            permit=permit,
+            emit=self._lanes.emit,
+            refresh=None if renewal is None else lambda _: renewal.renew(headers),
+            discard=_discard,
+            sleep=scope.sleep,
         )
         answer = outcome.answer
         if answer is not None:
-            response: ClientResponse = answer.response
-            if answer.held and held is not None:
-                connection = response.connection
+            if answer.held:
+                connection = answer.response.connection
                 if connection is None:
-                    held.release()
+                    permit.release()
                 else:
-                    connection.add_callback(held.release)
+                    connection.add_callback(permit.release)
             if answer.status in _REDIRECTS:
-                self._hops[asyncio.current_task()] = _Hop(timer, request.url.origin(), foreign)
+                self._note_hop(request, foreign)
         try:
             return settle(outcome, self._raises)  # type: ignore[no-any-return]
         except BaseException as error:
@@ -224,7 +241,64 @@ class _Middleware:
                 answer.response.release()
             if isinstance(error, aiohttp.ClientOSError | aiohttp.ServerDisconnectedError):
                 self._given_up[asyncio.current_task()] = (timer, error)
+                self._noted = True
             raise
+
+    async def _attempt(
+        self,
+        request: Any,
+        handler: ClientHandlerType,
+        lane: AsyncLane,
+        permit: Any,
+        first: float,
+        left: float | None,
+    ) -> Answer | Fault:
+        timer = request._timer
+        request._paceline_permit = permit
+        began = _clock()
+        if type(timer) is PutOff:
+            begin(timer)
+        try:
+            if left is None:
+                response = await handler(request)
+            else:
+                async with asyncio.timeout(max(0.001, left)):
+                    response = await handler(request)
+            status, answered = response.status, response.headers
+            wants = (status >= 400 or not lane.plain or "graphql" in request.url.raw_path) and needs_body(
+                status, answered, url=str(request.url)
+            )
+            body, held = None, False
+            if wants and small_body(answered.get("Content-Length")):
+                try:
+                    body = await response.read()
+                except BaseException:
+                    response.close()
+                    raise
+            elif response.connection is not None:
+                held = lane.holds
+        except asyncio.CancelledError:
+            if not timed_out(timer):
+                raise
+            end(timer, first)
+            return Fault(TimeoutError(), "timeout", _clock() - began, time.time(), permit.wrote is not None)
+        except (aiohttp.ClientError, TimeoutError, OSError) as error:
+            end(timer, first)
+            if isinstance(error, ValueError):
+                raise  # nothing that could be sent
+            kind, sent = _kind_of(error, permit.wrote is not None)
+            return Fault(error, kind, _clock() - began, time.time(), sent)
+        if permit.wrote is None:
+            permit.sent()  # another middleware answered, or a handler of a test
+        return Answer(status, answered, body, response, _clock() - began, time.time(), held)
+
+    def _stamping_for(self, kind: Any) -> Any:
+        self._kind, self._stamping = kind, _stamping(kind)
+        return self._stamping
+
+    def _note_hop(self, request: ClientRequest, foreign: bool) -> None:
+        self._hops[asyncio.current_task()] = _Hop(request._timer, request.url.origin(), foreign)
+        self._noted = True
 
     def _followed(self, request: ClientRequest) -> bool:
         """Whether this request follows a redirect to another origin: then it takes no credential along."""
@@ -266,6 +340,17 @@ def _can_replay(body: Any) -> bool:
     if isinstance(body, aiohttp.MultipartWriter):
         return all(_can_replay(part) for part, _, _ in body._parts)
     return False
+
+
+async def _content(answer: Answer) -> bytes | None:
+    """The body of an answer whose cost is told in it; none of a stream of events, which may go on for long."""
+    response: ClientResponse = answer.response
+    if response.content_type == "text/event-stream" or not small_body(answer.response.headers.get("Content-Length")):
+        return None
+    try:
+        return await response.read()
+    except (aiohttp.ClientError, TimeoutError, OSError):
+        return None  # whoever reads the response is told
 
 
 async def _discard(answer: Answer) -> None:

@@ -5,6 +5,7 @@ All of them pickle, so that they cross process pools, task queues and schedulers
 
 from __future__ import annotations
 
+import pickle
 from datetime import UTC, datetime
 from typing import Any
 
@@ -91,6 +92,14 @@ class GaveUp(PacelineError):
         self.last_response: Any = None
         last = f"status {last_status}" if last_status is not None else (last_error or "nothing")
         super().__init__(f"gave up after {attempts} attempt{'s' if attempts != 1 else ''}: {reason}; last: {last}")
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        facts = dict(self.__dict__)
+        try:
+            pickle.dumps(self.last_response)
+        except Exception:  # noqa: BLE001 - aiohttp's responses hold their connection; the status goes along anyway
+            facts["last_response"] = None
+        return _rebuild, (type(self), self.args, facts)
 
 
 class PageError(PacelineError):

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from copy import copy
 from typing import TYPE_CHECKING, Any
 
-from ._adapter import GaveUpAs, PolicyOrLimits, connections_for, policy_of, raises_gave_up
-from ._httpx import AsyncCore, Core, drop_secrets, whole
+from ._adapter import GaveUpAs, PolicyOrLimits, connections_for, policy_of, raises_gave_up, secret_headers
+from ._httpx import AsyncCore, Core, drop_secrets, pace, whole
+from ._httpx_pool import share_out
 from .errors import MissingExtra
 
 try:
@@ -131,10 +133,21 @@ class Client(httpx.Client):
         self.policy: Policy = policy_of(policy)
         _keep_connections(options, self.policy, concurrency)
         super().__init__(**options)
-        self._transport = _wrapped(self._transport, self.policy, gave_up)
+        if "transport" not in options:
+            share_out(self._transport)
+        for name, value in secret_headers(self.policy).items():
+            self.headers.setdefault(name, value)
+        raises = raises_gave_up(gave_up)
+
+        def paced(transport: Any) -> Any:
+            if type(transport) is not httpx.HTTPTransport:
+                return _wrapped(transport, self.policy, gave_up)
+            # A copy that shares its connections: one that was given may serve another client, too.
+            return pace(copy(transport), lambda inner: Core(httpx, self.policy, inner, raises))
+
+        self._transport = paced(self._transport)
         self._mounts = {
-            pattern: None if each is None else _wrapped(each, self.policy, gave_up)
-            for pattern, each in self._mounts.items()
+            pattern: None if each is None else paced(each) for pattern, each in self._mounts.items()
         }
 
     def send(self, request: httpx.Request, *, stream: bool = False, **options: Any) -> httpx.Response:
@@ -168,10 +181,21 @@ class AsyncClient(httpx.AsyncClient):
         self.policy: Policy = policy_of(policy)
         _keep_connections(options, self.policy, concurrency)
         super().__init__(**options)
-        self._transport = _awrapped(self._transport, self.policy, gave_up)
+        if "transport" not in options:
+            share_out(self._transport)
+        for name, value in secret_headers(self.policy).items():
+            self.headers.setdefault(name, value)
+        raises = raises_gave_up(gave_up)
+
+        def paced(transport: Any) -> Any:
+            if type(transport) is not httpx.AsyncHTTPTransport:
+                return _awrapped(transport, self.policy, gave_up)
+            # A copy that shares its connections: one that was given may serve another client, too.
+            return pace(copy(transport), lambda inner: AsyncCore(httpx, self.policy, inner, raises))
+
+        self._transport = paced(self._transport)
         self._mounts = {
-            pattern: None if each is None else _awrapped(each, self.policy, gave_up)
-            for pattern, each in self._mounts.items()
+            pattern: None if each is None else paced(each) for pattern, each in self._mounts.items()
         }
 
     async def send(self, request: httpx.Request, *, stream: bool = False, **options: Any) -> httpx.Response:
@@ -200,7 +224,7 @@ def _keep_connections(options: dict[str, Any], policy: Policy, concurrency: int 
     """Keeps as many connections as may be open.
 
     httpx keeps 20 by default, and closes idle ones as soon as more than that are *open*: beyond 20 at once nearly
-    every request makes a connection of its own (`_assign_requests_to_connections` in httpcore).
+    every request makes a connection of its own (`_assign_requests_to_connections` in httpcore 1.0).
     """
     size = connections_for(policy, concurrency)
     if "limits" not in options:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from copy import copy
 from typing import TYPE_CHECKING, Any
 
-from ._adapter import GaveUpAs, PolicyOrLimits, connections_for, policy_of, raises_gave_up
-from ._httpx import AsyncCore, Core, drop_secrets, whole
+from ._adapter import GaveUpAs, PolicyOrLimits, connections_for, policy_of, raises_gave_up, secret_headers
+from ._httpx import AsyncCore, Core, drop_secrets, pace, whole
 from .errors import MissingExtra
 
 try:
@@ -131,10 +132,19 @@ class Client(httpx2.Client):
         self.policy: Policy = policy_of(policy)
         _keep_connections(options, self.policy, concurrency)
         super().__init__(**options)
-        self._transport = _wrapped(self._transport, self.policy, gave_up)
+        for name, value in secret_headers(self.policy).items():
+            self.headers.setdefault(name, value)
+        raises = raises_gave_up(gave_up)
+
+        def paced(transport: Any) -> Any:
+            if type(transport) is not httpx2.HTTPTransport:
+                return _wrapped(transport, self.policy, gave_up)
+            # A copy that shares its connections: one that was given may serve another client, too.
+            return pace(copy(transport), lambda inner: Core(httpx2, self.policy, inner, raises))
+
+        self._transport = paced(self._transport)
         self._mounts = {
-            pattern: None if each is None else _wrapped(each, self.policy, gave_up)
-            for pattern, each in self._mounts.items()
+            pattern: None if each is None else paced(each) for pattern, each in self._mounts.items()
         }
 
     def send(self, request: httpx2.Request, *, stream: bool = False, **options: Any) -> httpx2.Response:
@@ -168,10 +178,19 @@ class AsyncClient(httpx2.AsyncClient):
         self.policy: Policy = policy_of(policy)
         _keep_connections(options, self.policy, concurrency)
         super().__init__(**options)
-        self._transport = _awrapped(self._transport, self.policy, gave_up)
+        for name, value in secret_headers(self.policy).items():
+            self.headers.setdefault(name, value)
+        raises = raises_gave_up(gave_up)
+
+        def paced(transport: Any) -> Any:
+            if type(transport) is not httpx2.AsyncHTTPTransport:
+                return _awrapped(transport, self.policy, gave_up)
+            # A copy that shares its connections: one that was given may serve another client, too.
+            return pace(copy(transport), lambda inner: AsyncCore(httpx2, self.policy, inner, raises))
+
+        self._transport = paced(self._transport)
         self._mounts = {
-            pattern: None if each is None else _awrapped(each, self.policy, gave_up)
-            for pattern, each in self._mounts.items()
+            pattern: None if each is None else paced(each) for pattern, each in self._mounts.items()
         }
 
     async def send(self, request: httpx2.Request, *, stream: bool = False, **options: Any) -> httpx2.Response:

@@ -231,7 +231,7 @@ class Ledger:
         return self._weigh(limit.unit, cost)
 
     def _weigh(self, unit: str, cost: Cost) -> float:
-        if isinstance(cost, Mapping):
+        if type(cost) is not int and isinstance(cost, Mapping):
             return cost.get(unit, 1.0 if unit == "requests" else 0.0)
         if unit == "requests" and len(self._units) > 1 and cost:
             return 1.0
@@ -298,6 +298,12 @@ class Ledger:
         """A tracked permit granted at `granted` went on the wire at `wrote`: that moment is what counts."""
         if self._unwritten:
             self._unwritten -= 1
+        if self.only is not None and cost == 1:
+            self.only.written(self.only_state, granted, wrote, 1.0)
+            meter = self._told[0].meter
+            if meter is not None:
+                meter.add(wrote, 1.0)
+            return
         for told in self._told:
             share = self._share(told.limit, cost)
             if share:
@@ -458,6 +464,20 @@ class Ledger:
         if not (wait or learned or remaining is not None):
             return _NOTHING
         return Learned(wait, now + wait + self.offset, began=began, remaining=remaining, learned=learned, before=before)
+
+    def served(self, now: float, granted: float, cost: Cost, signal: Signal) -> None:
+        """`learn` and `release` in one, for a tracked permit that was written and whose answer says nothing of limits."""
+        if self.only is None or cost != 1 or not self._told[0].limit.period or not self._tight.at_rest:
+            self.learn(now, granted, cost, signal)
+            self.release(granted, cost, True, True, now)
+            return
+        self._last_served = now
+        if granted > self._pause.volley:
+            self._pause.streak = 0
+        if granted >= self._served_since:
+            self._served += 1.0
+        if self.in_flight:
+            self.in_flight -= 1
 
     def _learn_refusal(self, now: float, departed: float, signal: Signal, status: int | None) -> Learned:
         # Since it departed, or since the pause before: the pause's own end is tried out by one request of them all.

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from functools import partial
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, Final, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, Literal, ParamSpec, TypeAlias, TypeVar, overload
 from urllib.parse import urlsplit
 
 from .errors import InputError, MissingExtra
@@ -20,12 +20,16 @@ from .signals import DIALECTS, read_for, read_signal
 from .stores.line import Line
 
 if TYPE_CHECKING:
+    from ._wrap import Classify
     from .events import Sink
     from .exchange import ReadSignal
     from .ledger import Cost
     from .stores.clock import Clock
 
 __all__ = ["Policy", "credential_of", "read_limits"]
+
+P = ParamSpec("P")
+R = TypeVar("R")
 
 _CREDENTIAL_HEADERS: Final = ("authorization", "x-api-key", "api-key", "private-token", "cookie")
 _PORTS: Final = {"http": 80, "https": 443}
@@ -256,6 +260,67 @@ class Policy:
     def lines(self) -> Mapping[str, Line]:
         """The lines in use, by scope."""
         return self._lines
+
+    @overload
+    def wrap(self, function: Callable[P, R], /) -> Callable[P, R]: ...
+    @overload
+    def wrap(
+        self,
+        *,
+        scope: str | Callable[..., str] | None = None,
+        cost: Cost = 1,
+        priority: int = 0,
+        deadline: float | None = None,
+        method: str | None = None,
+        idempotent: bool | None = None,
+        classify: Classify | None = None,
+        gave_up: Literal["response", "error"] = "response",
+    ) -> Callable[[Callable[P, R]], Callable[P, R]]: ...
+    def wrap(  # type: ignore[misc]
+        self,
+        function: Any = None,
+        /,
+        *,
+        scope: str | Callable[..., str] | None = None,
+        cost: Cost = 1,
+        priority: int = 0,
+        deadline: float | None = None,
+        method: str | None = None,
+        idempotent: bool | None = None,
+        classify: Classify | None = None,
+        gave_up: Literal["response", "error"] = "response",
+    ) -> Any:
+        """Decorates a function that makes one call with whatever client: urllib3, botocore, a client of your own.
+
+        It returns a response (any object with a status and headers), or raises an exception that carries one, as
+        `raise_for_status` of all clients does; so it may be sync, async, or a generator of either kind, which is
+        called again only before its first item. Each call of it is one attempt: with a permit, its signal read.
+
+        scope: a name for what shares the limits, or a function of the arguments that gives one; by default the
+        policy's, or the function's own. cost, priority, deadline: see `paceline.options`. method, idempotent: whether
+        a failed call may be made again (RFC 9110, section 9.2.2); by default what the response says of its request,
+        and otherwise not. A refused call is always made again. classify: turns what was returned or raised into
+        (status, headers, body), or None where it is no answer. gave_up: "response" (what the last call returned or
+        raised) or "error" (`GaveUp`).
+
+        >>> from types import SimpleNamespace
+        >>> answers = iter([SimpleNamespace(status=429, headers={"Retry-After": "0"}), SimpleNamespace(status=200, headers={})])
+        >>> @Policy(limits="100/2s").wrap
+        ... def call():
+        ...     return next(answers)
+        >>> call().status
+        200
+        """
+        from ._calls import Options
+        from ._wrap import Wrapping
+
+        if gave_up not in ("response", "error"):
+            raise InputError(f"gave_up is 'response' or 'error', not {gave_up!r}")
+        options = Options(cost=cost, priority=priority, deadline=deadline, idempotent=idempotent)
+        wrapping = Wrapping(
+            self, scope=scope, options=options, method=method, classify=classify, raises=gave_up == "error"
+        )
+        return wrapping.wrap if function is None else wrapping.wrap(function)
 
     def __getstate__(self) -> dict[str, Any]:
         state = dict(self.__dict__)

@@ -12,14 +12,17 @@ from ._adapter import (
     CREDENTIAL_HEADERS,
     GaveUpAs,
     PolicyOrLimits,
+    add_headers,
     connections_for,
     is_secret,
     policy_of,
     raises_gave_up,
+    secret_headers,
     small_body,
 )
-from ._calls import current, settle
-from ._lanes import Lane, Lanes
+from ._calls import NONE, current, settle
+from ._lanes import SERVED, Lane, Lanes
+from ._renewal import Renewal
 from .drive import serve
 from .effects import Answer, Fault
 from .errors import MissingExtra
@@ -79,12 +82,16 @@ class Adapter(HTTPAdapter):
     ) -> None:
         self.policy: Policy = policy_of(policy)
         self._raises = raises_gave_up(gave_up)
-        self._lanes = Lanes(self.policy, Lane)
+        self._begin()
         size = connections_for(self.policy, concurrency) if pool_maxsize is None else pool_maxsize
         super().__init__(
             pool_connections=pool_connections, pool_maxsize=size, max_retries=max_retries, pool_block=pool_block
         )
         warn_below(self, "a client of paceline", attempts_of(self.policy.retry.stop))
+
+    def _begin(self) -> None:
+        self._lanes = Lanes(self.policy, Lane)
+        self._renewal = None if self.policy.refresh is None else Renewal(self.policy)
 
     def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
         """As of HTTPAdapter; the connections tell when a request goes on the wire."""
@@ -115,63 +122,113 @@ class Adapter(HTTPAdapter):
         AcquireTimeout, GaveUp (if so told).
         """
         headers: Any = request.headers
-        body: Any = request.body
         url, method = str(request.url), str(request.method)
-        names = [name.lower() for name in headers]
-        found = _CREDENTIALS.intersection(names)
-        credential = next((headers[name] for name in CREDENTIAL_HEADERS if name in found), None) if found else None
-        if credential is not None and not isinstance(credential, str):
-            credential = str(credential, "latin-1")
+        if self.policy.headers:
+            add_headers(headers, self.policy, url)
+        credential = None
+        for name in headers:
+            if name.lower() in _CREDENTIALS:
+                credential = _credential(headers)
+                break
         lane = self._lanes.lane(method, url, credential)
+        renewal = self._renewal
+        if renewal is not None:
+            renewal.apply(headers)
+        chosen = current.get()
+        permit: Any = None
+        reply: Answer | Fault | None = None
+        sending = (stream, timeout, verify, cert, proxies)
+        if lane.plain and chosen is NONE:
+            # Nearly every request is granted at once and served at once, by an answer that says nothing of limits.
+            permit = lane.line.try_acquire(1, True)
+            if permit is not None:
+                try:
+                    reply = self._attempt(request, url, lane, permit, sending, None)
+                except BaseException:
+                    permit.cancel()
+                    raise
+                if isinstance(reply, Answer) and lane.serves(reply, reply.headers):
+                    lane.line.served(permit, SERVED)
+                    response: requests.Response = reply.response
+                    response._paceline = (0.0, reply.elapsed, reply.status, reply.now)  # type: ignore[attr-defined]
+                    return response
+        body: Any = request.body
         replayable = not body or isinstance(body, bytes | str) or _can_rewind(request)
-        call, rules = self._lanes.call(method, url, names, replayable, current.get(), lane.rules)
-        bare: Any = super().send
-        held: Permit | None = None
+        call, rules = self._lanes.call(
+            method, url, headers, replayable, chosen, lane.rules, body if isinstance(body, bytes) else None
+        )
 
         def once(effect: Send) -> Answer | Fault:
-            nonlocal held
-            permit, attempt, left = effect
-            if attempt > 1:
+            nonlocal reply, permit
+            given, reply = reply, None
+            if given is not None:
+                return given
+            permit = effect.permit
+            if effect.attempt > 1:
                 lane.look_above()
                 _rewind(request)
-            began = _clock()
-            _wire.permit, _wire.lane = permit, lane
-            try:
-                response = bare(
-                    request, stream, timeout if left is None else _within(timeout, left), verify, cert, proxies
-                )
-                status, answered = response.status_code, response.headers
-                content: bytes | None = None
-                if not stream or (
-                    needs_body(status, answered, url=url) and small_body(answered.get("Content-Length"))
-                ):
-                    content = response.content
-                keeps = content is None and lane.holds
-            except requests.RequestException as error:
-                if isinstance(error, ValueError):
-                    raise  # nothing that could be sent
-                kind, sent = _kind_of(error, permit.wrote is not None)
-                return Fault(error, kind, _clock() - began, time.time(), sent)
-            finally:
-                _wire.permit = None
-            held = permit if keeps else None
-            return Answer(status, answered, content, response, _clock() - began, time.time(), keeps)
+            given = self._attempt(request, url, lane, permit, sending, effect.left)
+            if self._lanes.costs and isinstance(given, Answer):
+                self._lanes.settle(permit, call.cost, given, None if stream else given.response.content)
+            return given
 
-        outcome = serve(call, rules, lane, once, emit=self._lanes.emit, discard=_discard)
-        if held is not None:
-            answer = outcome.answer
-            if answer is not None and answer.held:
-                _release_at_end(answer.response, held)
+        outcome = serve(
+            call,
+            rules,
+            lane,
+            once,
+            permit=permit,
+            emit=self._lanes.emit,
+            refresh=None if renewal is None else lambda _: renewal.renew(headers),
+            discard=_discard,
+        )
+        answer = outcome.answer
+        if answer is not None and answer.held and permit is not None:
+            _release_at_end(answer.response, permit)
         try:
             return settle(outcome, self._raises)  # type: ignore[no-any-return]
         except BaseException:
-            if outcome.answer is not None and outcome.answer.response is not None and not self._raises:
-                _discard(outcome.answer)
+            if answer is not None and not self._raises:
+                _discard(answer)
             raise
+
+    def _attempt(
+        self, request: Any, url: str, lane: Lane, permit: Any, sending: tuple[Any, ...], left: float | None
+    ) -> Answer | Fault:
+        stream, timeout, verify, cert, proxies = sending
+        began = _clock()
+        _wire.permit, _wire.lane = permit, lane
+        try:
+            response = super().send(
+                request, stream, timeout if left is None else _within(timeout, left), verify, cert, proxies
+            )
+            status, answered = response.status_code, response.headers
+            wants = (status >= 400 or not lane.plain or "graphql" in url) and needs_body(status, answered, url=url)
+            content: bytes | None = None
+            if not stream and not response.is_redirect:
+                # Before the session does it, so that a body cut half-way can be asked for again. What is broken about
+                # a redirect's body the session forgives.
+                content = response.content
+                held = False
+            elif wants and small_body(answered.get("Content-Length")):
+                content = response.content
+                held = False
+            else:
+                held = lane.holds
+        except requests.RequestException as error:
+            if isinstance(error, ValueError):
+                raise  # nothing that could be sent
+            kind, sent = _kind_of(error, permit.wrote is not None)
+            return Fault(error, kind, _clock() - began, time.time(), sent)
+        finally:
+            _wire.permit = None
+        return Answer(
+            status, answered, content if wants else None, response, _clock() - began, time.time(), held
+        )
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         super().__setstate__(state)
-        self._lanes = Lanes(self.policy, Lane)
+        self._begin()
 
 
 class Session(requests.Session):
@@ -192,9 +249,9 @@ class Session(requests.Session):
     ) -> None:
         super().__init__()
         self.policy: Policy = policy_of(policy)
-        adapter = Adapter(self.policy, concurrency=concurrency, gave_up=gave_up)
-        self.mount("https://", adapter)
-        self.mount("http://", adapter)
+        self.headers.update(secret_headers(self.policy))
+        for prefix in ("https://", "http://"):
+            self.mount(prefix, Adapter(self.policy, concurrency=concurrency, gave_up=gave_up))
 
     def mount(self, prefix: str, adapter: Any) -> None:
         """As of requests; warns where retries of urllib3's take the place of the policy's."""
@@ -247,6 +304,15 @@ def _telling_connection(connection: Any) -> Any:
 
     telling: Any = type(connection.__name__, (connection,), {"endheaders": endheaders})
     return telling
+
+
+def _credential(headers: Any) -> str | None:
+    """The header value that tells one client of an API from another."""
+    for name in CREDENTIAL_HEADERS:
+        value = headers.get(name)
+        if value is not None:
+            return value if isinstance(value, str) else str(value, "latin-1")
+    return None
 
 
 # ---- bodies -------------------------------------------------------------------------------------

@@ -479,6 +479,19 @@ class Line:
             self._tell(news)
         return learned
 
+    def served(self, permit: Permit, signal: Signal) -> None:
+        """`learn` and `release` in one, for a written permit whose answer was served and says nothing of limits."""
+        with self.lock:
+            self._retries_left += self._retry_share
+            permit._open = False
+            self.ledger.served(self._tick(), permit.at, permit.cost, signal)
+            waiting = self.waiting
+            news = self._take_news() if self._news and not waiting else None
+        if waiting:
+            self.dispatch()
+        elif news:
+            self._tell(news)
+
     def may_retry(self) -> bool:
         """Spends one retry of the scope's budget, if there is one left.
 

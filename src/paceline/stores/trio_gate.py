@@ -18,7 +18,10 @@ def running_trio() -> Any:
     True
     """
     trio = sys.modules.get("trio")
-    return trio if trio is not None and trio.lowlevel.in_trio_run() and trio.lowlevel.in_trio_task() else None
+    # While another thread is importing it, it has hardly anything yet, and nobody is a task of it.
+    lowlevel = getattr(trio, "lowlevel", None)
+    inside = getattr(lowlevel, "in_trio_task", None)
+    return trio if inside is not None and inside() else None
 
 
 class TrioGate:
