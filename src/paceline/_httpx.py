@@ -152,7 +152,7 @@ class Core(_Core):
                     permit.cancel()
                     raise
                 if isinstance(reply, Answer) and lane.serves(reply, [name for name, _ in reply.headers]):  # type: ignore[str-unpack]
-                    lane.line.served(permit, SERVED)
+                    lane.served(permit, SERVED)
                     response = reply.response
                     response._paceline = (0.0, reply.elapsed, reply.status, reply.now)
                     return response
@@ -286,7 +286,7 @@ class AsyncCore(_Core):
                     permit.cancel()
                     raise
                 if isinstance(reply, Answer) and lane.serves(reply, [name for name, _ in reply.headers]):  # type: ignore[str-unpack]
-                    lane.line.served(permit, SERVED)
+                    lane.served(permit, SERVED)
                     response = reply.response
                     response._paceline = (0.0, reply.elapsed, reply.status, reply.now)
                     return response

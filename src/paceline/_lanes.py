@@ -32,7 +32,7 @@ _NEVER_KEYED: Final = frozenset({"GET", "HEAD"})  # repeatable anyway
 class Lane:
     """One scope, for threads: its line, and the rules that hold in it."""
 
-    __slots__ = ("learn", "line", "may_retry", "plain", "rules")
+    __slots__ = ("learn", "line", "may_retry", "plain", "rules", "served")
 
     def __init__(self, line: Line, rules: Rules) -> None:
         self.line = line
@@ -41,6 +41,7 @@ class Lane:
         self.rules = rules
         self.learn = line.learn
         self.may_retry = line.may_retry
+        self.served = line.served
 
     def acquire(self, cost: Cost, *, priority: int, timeout: float | None) -> Any:
         """A permit whose write is told; see `paceline.Limiter.acquire`."""

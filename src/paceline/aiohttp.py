@@ -112,11 +112,11 @@ class _Hop:
 class _Lane:
     """The scope of one request: what it waits for is kept out of its time."""
 
-    __slots__ = ("first", "lane", "learn", "may_retry", "timer")
+    __slots__ = ("first", "lane", "learn", "may_retry", "served", "timer")
 
     def __init__(self, lane: AsyncLane, timer: Any, first: float) -> None:
         self.lane, self.timer, self.first = lane, timer, first
-        self.learn, self.may_retry = lane.learn, lane.may_retry
+        self.learn, self.may_retry, self.served = lane.learn, lane.may_retry, lane.served
 
     async def acquire(self, cost: Cost, *, priority: int, timeout: float | None) -> Any:
         line = self.lane.line
@@ -187,7 +187,7 @@ class _Middleware:
                     permit.cancel()
                     raise
                 if isinstance(reply, Answer) and lane.serves(reply, [name for name, _ in reply.response.raw_headers]):
-                    lane.line.served(permit, SERVED)
+                    lane.served(permit, SERVED)
                     response: ClientResponse = reply.response
                     response._paceline = (0.0, reply.elapsed, reply.status, reply.now)  # type: ignore[attr-defined]
                     if reply.status in _REDIRECTS:

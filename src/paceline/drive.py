@@ -40,6 +40,9 @@ class _Teachable(Protocol):
     def may_retry(self) -> bool:
         """Spends one retry of the scope's budget where there is one left."""
 
+    def served(self, permit: Any, signal: Signal) -> None:
+        """`learn` and the permit's `release` in one, where an answer was served and says nothing of limits."""
+
 
 class Scope(_Teachable, Protocol):
     """What shares a limit, for threads."""
@@ -85,7 +88,10 @@ def serve(
             reply = send(Send(permit, 1, left if left is None else left - permit.waited))
             if isinstance(reply, Answer):
                 answer = reply
-                signal = rules.silence if reply.silent else None
+                signal = rules.silence if reply.silent and not reply.held else None
+                if signal is not None and permit.wrote is not None and ends_at_once(call, rules, reply.status, signal):
+                    scope.served(permit, signal)
+                    return Outcome(reply, None, None, 1, 0, permit.waited, None)
                 if signal is None:
                     signal = rules.read(
                         reply.status, reply.headers, reply.body, now=reply.now, method=call.method, url=call.url
@@ -253,7 +259,10 @@ async def aserve(
             reply = await send(Send(permit, 1, left if left is None else left - permit.waited))
             if isinstance(reply, Answer):
                 answer = reply
-                signal = rules.silence if reply.silent else None
+                signal = rules.silence if reply.silent and not reply.held else None
+                if signal is not None and permit.wrote is not None and ends_at_once(call, rules, reply.status, signal):
+                    scope.served(permit, signal)
+                    return Outcome(reply, None, None, 1, 0, permit.waited, None)
                 if signal is None:
                     signal = rules.read(
                         reply.status, reply.headers, reply.body, now=reply.now, method=call.method, url=call.url

@@ -148,7 +148,7 @@ class Adapter(HTTPAdapter):
                     permit.cancel()
                     raise
                 if isinstance(reply, Answer) and lane.serves(reply, reply.headers):
-                    lane.line.served(permit, SERVED)
+                    lane.served(permit, SERVED)
                     response: requests.Response = reply.response
                     response._paceline = (0.0, reply.elapsed, reply.status, reply.now)  # type: ignore[attr-defined]
                     return response

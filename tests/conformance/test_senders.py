@@ -258,7 +258,9 @@ def test_urls_of_an_origin_met_before_are_sent_as_they_stand(make: Any) -> None:
     ("path", "header", "read"),
     [
         ("/items/1", b"X-Served-By: a", None),
-        ("/items/1", b"X-RateLimit-Remaining: 0", None),
+        ("/items/1", b"X-RateLimit-Remaining: 7", None),
+        ("/items/1", b"X-RateLimit-Remaining: 0", b"ok"),
+        ("/items/1", b"Retry-After: 1", b"ok"),
         ("/graphql", b"X-Served-By: a", b"ok"),
     ],
 )

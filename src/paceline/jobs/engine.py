@@ -117,7 +117,7 @@ class _Ride:
 
     __slots__ = (
         "attempts", "began", "body", "engine", "followed", "foreign", "headers", "item", "lane", "learn", "may_retry",
-        "method", "open", "permit", "placed", "sending", "turned", "url", "version", "waited", "walk",
+        "method", "open", "permit", "placed", "sending", "served", "turned", "url", "version", "waited", "walk",
     )  # fmt: skip
 
     def __init__(self, engine: Engine, lane: _Lane, item: Request, permit: Permit) -> None:
@@ -146,6 +146,7 @@ class _Ride:
         self.lane = lane
         self.learn = lane.line.learn
         self.may_retry = lane.line.may_retry
+        self.served = lane.line.served
 
     def leave(self) -> None:
         """Gives its place in flight to another, where it holds one."""
