@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import datetime
+import gc
 import queue
 import select
 import socket
@@ -561,3 +562,18 @@ def test_select_and_poll_wait_by_the_rule() -> None:
                     one.recv(1)
                     assert epoll.poll(5) == []
             assert clock.now == 20
+
+
+def test_names_are_found_behind_a_frozen_heap() -> None:
+    """A program that put its objects out of the collector's sight (gc.freeze) sleeps in virtual time all the same."""
+    early = time.sleep
+    holder = {"nap": early}
+    gc.freeze()
+    try:
+        with virtual_time() as clock:
+            holder["nap"](3600)
+            time.sleep(1)
+    finally:
+        gc.unfreeze()
+    assert clock.slept == (3600.0, 1.0)
+    assert holder["nap"] is early

@@ -412,11 +412,20 @@ def run_loop(main: Any) -> Any:
     """Runs a coroutine to its end, on uvloop where it is installed."""
     # What is imported stays: the collector need not walk it again and again while short-lived objects come and go.
     _allow_many_files()
+    thresholds = gc.get_threshold()
     gc.freeze()
     gc.set_threshold(20_000, 50, 50)
     try:
+        return _runner()(main)
+    finally:
+        gc.unfreeze()
+        gc.set_threshold(*thresholds)
+
+
+def _runner() -> Callable[[Any], Any]:
+    try:
         import uvloop
     except ImportError:
-        return asyncio.run(main)
-    return uvloop.run(main)
+        return asyncio.run
+    return uvloop.run
 

@@ -32,6 +32,7 @@ def swap(pairs: Sequence[Swap], undo: Undo | None = None) -> None:
     olds = [old for old, _ in pairs]
     undo = [] if undo is None else undo
     ours = {id(each) for each in (olds, pairs, *pairs)}
+    gc.unfreeze()  # what a program has put out of the collector's sight would not be found
     behind: dict[int, Any] = {}  # class namespaces and default arguments: who holds them is found in a second walk
     for holder in gc.get_referrers(*olds):
         if id(holder) in ours or isinstance(holder, FunctionType):
