@@ -42,7 +42,8 @@ class RawUpstream:
         self._socket = socket.create_server(("127.0.0.1", 0))
         self.port: int = self._socket.getsockname()[1]
         self._open: list[socket.socket] = []
-        threading.Thread(target=self._accept, daemon=True).start()
+        self._thread = threading.Thread(target=self._accept, daemon=True)
+        self._thread.start()
 
     @property
     def url(self) -> str:
@@ -52,6 +53,9 @@ class RawUpstream:
         return self
 
     def __exit__(self, *_: object) -> None:
+        # A close alone does not wake who waits in accept.
+        self._socket.shutdown(socket.SHUT_RDWR)
+        self._thread.join(10)
         self._socket.close()
         for sock in self._open:
             with contextlib.suppress(OSError):
