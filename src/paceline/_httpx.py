@@ -11,6 +11,7 @@ from contextvars import ContextVar
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Final
 
+from . import events
 from ._adapter import CREDENTIAL_HEADERS, add_headers, is_secret, small_body
 from ._calls import NONE, Options, current, read_options, settle
 from ._lanes import SERVED, AsyncLane, Lane, Lanes
@@ -142,7 +143,7 @@ class Core(_Core):
             chosen = read_options(given, chosen)
         permit: Any = None
         reply: Answer | Fault | None = None
-        if lane.plain and chosen is NONE and type(request.stream) is self._plain:
+        if lane.plain and chosen is NONE and not events.listeners and type(request.stream) is self._plain:
             # Nearly every request is granted at once and served at once, by an answer that says nothing of limits.
             permit = lane.line.try_acquire(1, True)
             if permit is not None:
@@ -276,7 +277,7 @@ class AsyncCore(_Core):
             chosen = read_options(given, chosen)
         permit: Any = None
         reply: Answer | Fault | None = None
-        if lane.plain and chosen is NONE and type(request.stream) is self._plain:
+        if lane.plain and chosen is NONE and not events.listeners and type(request.stream) is self._plain:
             # Nearly every request is granted at once and served at once, by an answer that says nothing of limits.
             permit = lane.line.try_acquire(1, True)
             if permit is not None:

@@ -9,6 +9,7 @@ import time
 import weakref
 from typing import TYPE_CHECKING, Any, Final
 
+from . import events
 from ._adapter import (
     CREDENTIAL_HEADERS,
     GaveUpAs,
@@ -177,7 +178,7 @@ class _Middleware:
         reply: Answer | Fault | None = None
         body = request._body
         replayable = not body or _can_replay(body)
-        if lane.plain and chosen is NONE:
+        if lane.plain and chosen is NONE and not events.listeners:
             # Nearly every request is granted at once and served at once, by an answer that says nothing of limits.
             permit = lane.line.try_acquire(1, True)
             if permit is not None:

@@ -8,6 +8,7 @@ import time
 import weakref
 from typing import TYPE_CHECKING, Any, Final
 
+from . import events
 from ._adapter import (
     CREDENTIAL_HEADERS,
     GaveUpAs,
@@ -138,7 +139,7 @@ class Adapter(HTTPAdapter):
         permit: Any = None
         reply: Answer | Fault | None = None
         sending = (stream, timeout, verify, cert, proxies)
-        if lane.plain and chosen is NONE:
+        if lane.plain and chosen is NONE and not events.listeners:
             # Nearly every request is granted at once and served at once, by an answer that says nothing of limits.
             permit = lane.line.try_acquire(1, True)
             if permit is not None:
