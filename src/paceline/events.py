@@ -24,6 +24,9 @@ __all__ = [
     "Refused",
     "Retrying",
     "Sink",
+    "StoreBack",
+    "StoreLost",
+    "StoreReplaced",
     "Waited",
     "heard_too",
     "listening",
@@ -164,6 +167,34 @@ class CredentialRefreshed(Event):
     name: ClassVar[str] = "credential_refreshed"
     level: ClassVar[str] = "info"
     seconds: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoreLost(Event):
+    """The shared store does not answer; `then`: what this worker does meanwhile (share, stop or open)."""
+
+    name: ClassVar[str] = "store_lost"
+    level: ClassVar[str] = "warning"
+    error: str
+    then: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoreBack(Event):
+    """The shared store answers again, after `lasted` seconds."""
+
+    name: ClassVar[str] = "store_back"
+    level: ClassVar[str] = "info"
+    lasted: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoreReplaced(Event):
+    """The store forgot this scope, went back in time or was replaced: the workers told it anew what they know."""
+
+    name: ClassVar[str] = "store_replaced"
+    level: ClassVar[str] = "warning"
+    reason: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

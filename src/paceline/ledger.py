@@ -294,8 +294,11 @@ class Ledger:
         reached = 0.1 + 0.9 * min(1.0, max(0.0, now - ramp.start) / ramp.length)
         ramp.next = max(now, ramp.next) + 1.0 / (ramp.rate * reached)
 
-    def written(self, granted: float, wrote: float, cost: Cost) -> None:
-        """A tracked permit granted at `granted` went on the wire at `wrote`: that moment is what counts."""
+    def written(self, granted: float, wrote: float, cost: Cost, pending: bool = True) -> None:
+        """A tracked permit granted at `granted` went on the wire at `wrote`: that moment is what counts.
+
+        Not `pending`: it was booked as gone at `granted` (slots that are booked ahead are).
+        """
         if self._unwritten:
             self._unwritten -= 1
         if self.only is not None and cost == 1:
@@ -307,7 +310,7 @@ class Ledger:
         for told in self._told:
             share = self._share(told.limit, cost)
             if share:
-                told.schedule.written(told.state, granted, wrote, share)
+                told.schedule.written(told.state, granted, wrote, share, pending)
                 if told.meter is not None:
                     told.meter.add(wrote, share)
 

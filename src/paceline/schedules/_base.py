@@ -38,8 +38,8 @@ class Schedule(Protocol[S]):
             self.commit(state, now, 1, pending)
         return at
 
-    def written(self, state: S, granted: float, wrote: float, cost: float) -> None:
-        """A pending permit granted at `granted` went on the wire at `wrote`."""
+    def written(self, state: S, granted: float, wrote: float, cost: float, pending: bool = True) -> None:
+        """A permit granted at `granted` went on the wire at `wrote`; not `pending`: it was booked as gone at `granted`."""
         ...
 
     def cancel(self, state: S, granted: float, cost: float, pending: bool = False) -> None:

@@ -69,7 +69,7 @@ class Bucket(Schedule[BucketState]):
             tat = late
         state.tat = tat + self.interval * cost
 
-    def written(self, state: BucketState, granted: float, wrote: float, cost: float) -> None:
+    def written(self, state: BucketState, granted: float, wrote: float, cost: float, pending: bool = True) -> None:
         # The server's bucket stays full until the first request arrives, and what would flow in is lost: its k-th
         # write later than k - 1 intervals after the beginning means that the whole schedule begins later.
         if granted >= state.burst_at:

@@ -41,7 +41,7 @@ class Concurrent(Schedule[ConcurrentState]):
     def commit(self, state: ConcurrentState, at: float, cost: float, pending: bool = False) -> None:
         state.in_flight += 1
 
-    def written(self, state: ConcurrentState, granted: float, wrote: float, cost: float) -> None:
+    def written(self, state: ConcurrentState, granted: float, wrote: float, cost: float, pending: bool = True) -> None:
         pass
 
     def cancel(self, state: ConcurrentState, granted: float, cost: float, pending: bool = False) -> None:

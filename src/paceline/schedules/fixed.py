@@ -98,7 +98,7 @@ class Fixed(Schedule[FixedState]):
         state.used += cost
         state.last = at
 
-    def written(self, state: FixedState, granted: float, wrote: float, cost: float) -> None:
+    def written(self, state: FixedState, granted: float, wrote: float, cost: float, pending: bool = True) -> None:
         if granted < state.end <= wrote:
             # Written in a later window than it was granted in: that one pays for it.
             self._roll(state, wrote)

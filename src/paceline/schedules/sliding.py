@@ -91,20 +91,45 @@ class Sliding(Schedule[SlidingState]):
                 return
         runs.append([at, cost, at])
 
-    def written(self, state: SlidingState, granted: float, wrote: float, cost: float) -> None:
-        state.pending = max(0.0, state.pending - cost)
-        self._enter(state, wrote, cost)
+    def written(self, state: SlidingState, granted: float, wrote: float, cost: float, pending: bool = True) -> None:
+        if pending:
+            state.pending = max(0.0, state.pending - cost)
+            self._enter(state, wrote, cost)
+        elif wrote > granted:
+            moved = self._take_out(state, granted, cost)
+            if moved > 0:
+                self._insert(state, wrote, moved)
 
     def cancel(self, state: SlidingState, granted: float, cost: float, pending: bool = False) -> None:
         if pending:
             state.pending = max(0.0, state.pending - cost)
             return
+        self._take_out(state, granted, cost)
+
+    def _take_out(self, state: SlidingState, granted: float, cost: float) -> float:
+        """Takes up to `cost` of what went at `granted` out of the log; returns how much it was."""
         for run in reversed(state.runs):
             if run[2] <= granted <= run[0]:
-                given_back = min(cost, run[1])
-                run[1] -= given_back
-                state.used -= given_back
-                return
+                taken = min(cost, run[1])
+                run[1] -= taken
+                state.used -= taken
+                return taken
+        return 0.0
+
+    def _insert(self, state: SlidingState, at: float, cost: float) -> None:
+        """Enters what went before others that are in the log already."""
+        runs = state.runs
+        index = len(runs)
+        while index and runs[index - 1][0] > at:
+            index -= 1
+        if index == len(runs):
+            self._enter(state, at, cost)
+            return
+        state.used += cost
+        if len(runs) < RUNS:
+            runs.insert(index, [at, cost, at])
+        else:
+            runs[index][1] += cost  # into the later one, whose end is not moved
 
     def release(self, state: SlidingState, cost: float) -> None:
         pass

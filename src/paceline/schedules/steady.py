@@ -153,7 +153,7 @@ class Steady(Schedule[SteadyState]):
             self.commit(state, now, 1, pending)
         return at
 
-    def written(self, state: SteadyState, granted: float, wrote: float, cost: float) -> None:
+    def written(self, state: SteadyState, granted: float, wrote: float, cost: float, pending: bool = True) -> None:
         # The k-th write of a burst may come k - 1 intervals after its beginning and still be on time: no window
         # then holds more than if it had gone at once. What is later than that moves the whole schedule, once.
         slot = granted
@@ -168,7 +168,7 @@ class Steady(Schedule[SteadyState]):
             state.slip, state.slip_at = late, wrote
         state.last = max(state.last, wrote)
         if state.log is not None:
-            self._sliding.written(state.log, granted, wrote, cost)
+            self._sliding.written(state.log, granted, wrote, cost, pending)
 
     def cancel(self, state: SteadyState, granted: float, cost: float, pending: bool = False) -> None:
         # A slot that others have followed cannot be moved up without crowding them: it is given up.

@@ -17,10 +17,22 @@ from math import inf
 from typing import TYPE_CHECKING, Any, Final
 
 from .. import events
-from ..errors import AcquireTimeout, CostAboveQuota, RetryLater
-from ..events import CooldownBegan, CooldownEnded, Event, LimitLearned, LimitMismatch, Sink
+from ..errors import AcquireTimeout, CostAboveQuota, InputError, RetryLater
+from ..events import (
+    CooldownBegan,
+    CooldownEnded,
+    Event,
+    LimitLearned,
+    LimitMismatch,
+    Sink,
+    StoreBack,
+    StoreLost,
+    StoreReplaced,
+)
 from ..ledger import Cost, Learned, Ledger, ScopeState
 from .clock import Clock, SystemClock
+from .protocol import StoreUnavailable
+from .shared import OnStoreLoss, Shared
 from .trio_gate import TrioGate, running_trio
 
 if TYPE_CHECKING:
@@ -29,6 +41,7 @@ if TYPE_CHECKING:
 
     from ..limits import Limit
     from ..signals import Signal
+    from .protocol import Reply, Store
 
 __all__ = ["Line", "Permit"]
 
@@ -36,6 +49,7 @@ _LONGEST_SLEEP: Final = 60.0  # a machine that was suspended is noticed within t
 _SHORTEST_TIMER: Final = 0.001  # what an event loop's timer can tell apart
 _TURN: Final = 8  # of so many permits, one goes to a lower priority that waits
 _FLOOR_TIME: Final = 10.0
+_MOST_GROUPS: Final = 256  # of costs that one call asks slots for
 _MOST_RETRIES: Final = 100.0
 _SERVER: Final = frozenset({"cooldown", "quota"})
 
@@ -69,6 +83,8 @@ class Permit:
                 self.wrote = wrote = line.now()
                 if self._tracked:
                     line.ledger.written(self.at, wrote, self.cost)
+            if line.shared is not None:
+                line.tell_store(block=False)
 
     def release(self) -> None:
         """The exchange ended: a place in flight is free again."""
@@ -78,6 +94,8 @@ class Permit:
             with line.lock:
                 line.ledger.release(self.at, self.cost, self._tracked, self.wrote is not None, line.now())
                 queue = line.waiting
+            if line.shared is not None:
+                line.tell_store()
             if queue:
                 line.dispatch()
 
@@ -92,6 +110,8 @@ class Permit:
                 else:
                     line.ledger.release(self.at, self.cost, self._tracked, True, line.now())
             line.dispatch()
+            if line.shared is not None:
+                line.tell_store()
 
     def settle(self, actual: Cost) -> None:
         """The cost is known now: charges or gives back the difference to what was reserved."""
@@ -100,6 +120,8 @@ class Permit:
             line.ledger.adjust(line.now(), self.at, self.wrote, self._tracked, self.cost, actual)
             self.cost = actual
         line.dispatch()
+        if line.shared is not None:
+            line.tell_store()
 
     def __enter__(self) -> Permit:
         return self
@@ -155,6 +177,9 @@ class Line:
         retry_floor: int = 3,
         emit: Sink | None = None,
         clock: Clock | None = None,
+        store: Store | None = None,
+        share: float = 1.0,
+        on_store_loss: OnStoreLoss = "share",
     ) -> None:
         self.scope = scope
         self.clock = clock if clock is not None else SystemClock()
@@ -165,7 +190,17 @@ class Line:
         self.waiting = 0
         self.journal: Callable[[float, float], None] | None = None
         self._told = tuple(limits)
-        self.ledger = Ledger(limits, now=self.now(), offset=self.clock.epoch() - self.now())
+        self.store = store
+        self.backlog = 0  # how many more than those who wait here would leave if they could
+        self.shared: Shared | None = None
+        self.ledger: Ledger | Shared
+        if store is None:
+            self.ledger = Ledger(limits, now=self.now(), offset=self.clock.epoch() - self.now())
+        else:
+            self.shared = self.ledger = Shared(limits, clock=self.clock, weight=share, on_loss=on_store_loss)
+            self.shared.wanted = self._wanted
+        self._call_task: asyncio.Task[None] | None = None
+        self._tell_timer: asyncio.TimerHandle | None = None
         self._classes: dict[int, OrderedDict[_Waiter, None]] = {}
         self._turn = 0
         self._next_at: float | None = None
@@ -188,6 +223,7 @@ class Line:
             now = self._tick()
             if self.ledger.take(now, cost, tracked) > now:
                 return None
+            granted = now if self.shared is None else self.shared.granted
             if self.journal is not None:
                 self.journal(cost if isinstance(cost, int | float) else 1.0, now + self.ledger.offset)
             if self._pause_began is not None:
@@ -197,7 +233,7 @@ class Line:
                 news = None
         if news:
             self._tell(news)
-        permit = Permit(self, cost, now)
+        permit = Permit(self, cost, granted)
         if tracked:
             permit._tracked = True
         return permit
@@ -221,6 +257,10 @@ class Line:
                     return self._granted(waiter)
                 if waiter.error is not None:
                     raise waiter.error
+                if self.shared is not None and self._claim():
+                    self._call_store()
+                    waiter.armed = None
+                    continue
                 now = self.now()
                 if deadline is not None and now >= deadline:
                     raise AcquireTimeout(self.scope, timeout or 0.0, waiter.reason or "those before it")
@@ -291,7 +331,7 @@ class Line:
         assert waiter.at is not None
         permit = Permit(self, waiter.cost, waiter.at)
         permit._tracked = waiter.tracked
-        permit.waited = waiter.at - waiter.since
+        permit.waited = max(0.0, waiter.at - waiter.since)
         permit.reason = waiter.reason or "pace"
         return permit
 
@@ -354,9 +394,10 @@ class Line:
         """
         woken: list[_Waiter] = []
         moment: float | None = None
+        calls: asyncio.AbstractEventLoop | None = None
         with self.lock:
             now = self._tick()
-            ledger = self.ledger
+            ledger, shared = self.ledger, self.shared
             while self._abandoned:
                 gone = self._abandoned.pop()
                 if not self._remove(gone) and gone.at is not None:
@@ -374,7 +415,7 @@ class Line:
                 else:
                     if at <= now:
                         self._turn = 0 if self._turn >= _TURN - 1 or len(self._classes) == 1 else self._turn + 1
-                        head.at = now
+                        head.at = now if shared is None else shared.granted
                         if self.journal is not None:
                             self.journal(head.cost if isinstance(head.cost, int | float) else 1.0, now + ledger.offset)
                     elif at - now > head.max_wait and ledger.held_by in _SERVER and at < inf:
@@ -389,11 +430,17 @@ class Line:
                 head = self._head()
             else:
                 self._next_at = None
+            if shared is not None and head is not None and moment is not None:
+                if shared.wants_call and not shared.calling and (calls := _running_loop()) is not None:
+                    shared.calling, shared.wants_call = True, False
+                moment = shared.wake(now, moment)
             if head is not None and moment is not None:
                 self._alarm(head, now, moment, head is caller)
             if self._pause_began is not None:
                 self._note_pause_end(now)
             news = self._take_news()
+        if calls is not None:
+            self._call_task = calls.create_task(self._acall_store())
         for waiter in woken:
             self._notify(waiter)
         self._tell(news)
@@ -443,6 +490,133 @@ class Line:
             # Its loop was closed just now, and the task with it: nobody will take what it was given.
             self._abandoned.append(waiter)
 
+    # ---- the store ------------------------------------------------------------------------------
+
+    def _wanted(self) -> int:
+        return max(self.waiting, self.backlog)
+
+    def _demand(self) -> tuple[list[list[Any]], int]:
+        """What to book in the store: for those who wait, in order, beyond what is in hand, and a little ahead."""
+        shared = self.shared
+        assert shared is not None
+        groups: list[list[Any]] = []
+        shared.priority = next(iter(self._classes), 0)
+        covered = shared.in_hand
+        skipped = 0
+        cost: Cost = 1
+        tracked = True
+        for queue in self._classes.values():
+            for waiter in queue:
+                cost, tracked = waiter.cost, waiter.tracked
+                if skipped < covered:
+                    skipped += 1
+                elif groups and groups[-1][0] == cost and groups[-1][2] == int(tracked):
+                    groups[-1][1] += 1
+                else:
+                    groups.append([cost, 1, int(tracked)])
+        if self.backlog > max(self.waiting, covered) and cost == 1:
+            behind = self.backlog - max(self.waiting, covered)
+            if groups:
+                groups[-1][1] += behind
+            else:
+                groups.append([1, behind, int(tracked)])
+        more = shared.ahead() - max(self.waiting, covered, self.backlog) if self.waiting and cost == 1 else 0
+        return groups[:_MOST_GROUPS], max(0, more)
+
+    def _claim(self) -> bool:
+        """Whether this thread is to call the store now."""
+        shared = self.shared
+        assert shared is not None
+        with self.lock:
+            if shared.calling or not shared.wants_call:
+                return False
+            shared.calling, shared.wants_call = True, False
+            return True
+
+    def _call_store(self) -> None:
+        """One call, on this thread, for all who wait; `calling` is held and given up."""
+        shared, store = self.shared, self.store
+        assert shared is not None and store is not None  # noqa: PT018
+        steps = shared.steps(self._demand)
+        reply: Any = None
+        try:
+            while True:
+                with self.lock:
+                    message = steps.send(reply)
+                try:
+                    reply = store.call(self.scope, message)
+                except StoreUnavailable as error:
+                    reply = error
+        except StopIteration:
+            pass
+        except InputError as error:
+            self._fail_all(error)
+        finally:
+            with self.lock:
+                shared.calling = False
+            self.dispatch()
+
+    async def _acall_store(self) -> None:
+        """One call, as a task of its own: no waiter that is cancelled takes it along."""
+        shared, store = self.shared, self.store
+        assert shared is not None and store is not None  # noqa: PT018
+        steps = shared.steps(self._demand)
+        reply: Any = None
+        try:
+            while True:
+                with self.lock:
+                    message = steps.send(reply)
+                try:
+                    reply = await store.acall(self.scope, message)
+                except StoreUnavailable as error:
+                    reply = error
+        except StopIteration:
+            pass
+        except InputError as error:
+            self._fail_all(error)
+        finally:
+            with self.lock:
+                shared.calling = False
+            self.dispatch()
+            self.tell_store()
+
+    def _fail_all(self, error: InputError) -> None:
+        """What the store holds cannot be used: everyone who waits is told so."""
+        with self.lock:
+            waiters = [waiter for queue in self._classes.values() for waiter in queue]
+            for waiter in waiters:
+                waiter.error = error
+                self._remove(waiter)
+        for waiter in waiters:
+            self._notify(waiter)
+
+    def tell_store(self, block: bool = True) -> None:
+        """Sees to it that the store hears in time what others must know: now, or by a timer of the running loop.
+
+        Without a loop a thread tells it itself, unless it must not `block`.
+        """
+        shared = self.shared
+        if shared is None or shared.flush_at == inf:
+            return
+        loop = _running_loop()
+        with self.lock:
+            wait = shared.flush_at - self.now()
+            if wait > 0 or (loop is None and not block):
+                if loop is not None and wait < inf and self._tell_timer is None:
+                    self._tell_timer = loop.call_later(max(wait, _SHORTEST_TIMER), self._tell_now)
+                return
+            if shared.calling:
+                return
+            shared.calling = True
+        if loop is not None:
+            self._call_task = loop.create_task(self._acall_store())
+        else:
+            self._call_store()
+
+    def _tell_now(self) -> None:
+        self._tell_timer = None
+        self.tell_store()
+
     # ---- learning -------------------------------------------------------------------------------
 
     def learn(self, permit: Permit, signal: Signal, status: int) -> Learned:
@@ -477,6 +651,8 @@ class Line:
             self.dispatch()
         elif news:
             self._tell(news)
+        if self.shared is not None:
+            self.tell_store()
         return learned
 
     def served(self, permit: Permit, signal: Signal) -> None:
@@ -491,6 +667,8 @@ class Line:
             self.dispatch()
         elif news:
             self._tell(news)
+        if self.shared is not None:
+            self.tell_store()
 
     def may_retry(self) -> bool:
         """Spends one retry of the scope's budget, if there is one left.
@@ -516,7 +694,33 @@ class Line:
             self._news.append(CooldownEnded(at=now + self.ledger.offset, scope=self.scope, lasted=now - self._pause_began))
             self._pause_began = None
 
+    def _hear(self, shared: Shared) -> None:
+        """What the store, or other workers through it, have told meanwhile."""
+        at = self.now() + shared.offset
+        for kind, facts in shared.heard:
+            if kind == "lost":
+                self._news.append(StoreLost(at=at, scope=self.scope, error=facts, then=shared.on_loss))
+            elif kind == "back":
+                self._news.append(StoreBack(at=at, scope=self.scope, lasted=facts))
+            elif kind == "anew":
+                self._news.append(StoreReplaced(at=at, scope=self.scope, reason=facts))
+            else:
+                learned, status = facts
+                if learned.began:
+                    self._pause_began = self.now()
+                    why = f"another worker was refused (status {status})"
+                    self._news.append(
+                        CooldownBegan(at=at, scope=self.scope, until=learned.until, seconds=learned.wait, reason=why)
+                    )
+                if learned.learned:
+                    self._news.append(
+                        LimitLearned(at=at, scope=self.scope, limit=learned.learned, before=learned.before)
+                    )
+        shared.heard.clear()
+
     def _take_news(self) -> list[Event]:
+        if self.shared is not None and self.shared.heard:
+            self._hear(self.shared)
         if not self._news:
             return self._news
         news, self._news = self._news, []
@@ -538,18 +742,21 @@ class Line:
             self._told = tuple(limits)
             self.ledger.update(limits, self._tick())
         self.dispatch()
+        self.tell_store()
 
     def pause(self, seconds: float = inf) -> None:
         """Lets nothing more go for `seconds`, or until `resume`."""
         with self.lock:
             self.ledger.pause(self.now() + seconds)
         self.dispatch()
+        self.tell_store()
 
     def resume(self) -> None:
         """Ends a pause, whoever began it."""
         with self.lock:
             self.ledger.resume(self.now())
         self.dispatch()
+        self.tell_store()
 
     def state(self) -> ScopeState:
         """How the scope stands now."""
@@ -580,7 +787,11 @@ class Line:
         self._next_at = self._pause_began = None
         self._news, self._abandoned = [], []
         self.journal = None
-        self.ledger = Ledger(self._told, now=self.now(), offset=self.clock.epoch() - self.now())
+        self._call_task = self._tell_timer = None
+        if self.shared is not None:
+            self.shared.begin()
+        else:
+            self.ledger = Ledger(self._told, now=self.now(), offset=self.clock.epoch() - self.now())
 
 
 def _wake(future: asyncio.Future[None] | None) -> None:
