@@ -10,6 +10,7 @@ from math import inf
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, cast
 
 from .policy import read_limits
+from .stores import open_store
 from .stores.line import Line, Permit
 
 if TYPE_CHECKING:
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from .ledger import Cost, ScopeState
     from .limits import Limit
     from .stores.clock import Clock
+    from .stores.shared import OnStoreLoss
 
 __all__ = ["AsyncLimiter", "Limiter", "Permit"]
 
@@ -35,11 +37,23 @@ class _Limiting:
         limits: str | Limit | Iterable[str | Limit],
         *,
         scope: str = "limiter",
+        store: str = "memory:",
+        share: float = 1.0,
+        on_store_loss: OnStoreLoss = "share",
         max_wait: float = inf,
         events: Sink | None = None,
         clock: Clock | None = None,
     ) -> None:
-        self._line = Line(scope, read_limits(limits), max_wait=max_wait, emit=events, clock=clock)
+        self._line = Line(
+            scope,
+            read_limits(limits),
+            max_wait=max_wait,
+            emit=events,
+            clock=clock,
+            store=open_store(store),
+            share=share,
+            on_store_loss=on_store_loss,
+        )
 
     @property
     def limits(self) -> tuple[Limit, ...]:
@@ -99,7 +113,9 @@ class Limiter(_Limiting):
     """Holds limits for threads: `with limiter:`, `@limiter`, or `limiter.acquire()`.
 
     limits: a limit, its text, or several that hold together, all or nothing.
-    scope: a name for events. max_wait: the longest pause asked by a server that is sat out (seconds); longer
+    scope: a name for events, and in a shared store what all who write the same name share. store: `memory:` (this
+    process), `sqlite:///path` (this machine), `redis://host:6379/0` (many machines). share: this worker's weight.
+    on_store_loss: see Policy. max_wait: the longest pause asked by a server that is sat out (seconds); longer
     ones raise RetryLater. events: called with every event.
 
     Raises LimitSyntaxError for a text that is no limit.
@@ -116,11 +132,23 @@ class Limiter(_Limiting):
         limits: str | Limit | Iterable[str | Limit],
         *,
         scope: str = "limiter",
+        store: str = "memory:",
+        share: float = 1.0,
+        on_store_loss: OnStoreLoss = "share",
         max_wait: float = inf,
         events: Sink | None = None,
         clock: Clock | None = None,
     ) -> None:
-        super().__init__(limits, scope=scope, max_wait=max_wait, events=events, clock=clock)
+        super().__init__(
+            limits,
+            scope=scope,
+            store=store,
+            share=share,
+            on_store_loss=on_store_loss,
+            max_wait=max_wait,
+            events=events,
+            clock=clock,
+        )
         self._held = threading.local()
 
     def acquire(self, cost: Cost = 1, *, priority: int = 0, timeout: float | None = None) -> Permit:
@@ -185,11 +213,23 @@ class AsyncLimiter(_Limiting):
         limits: str | Limit | Iterable[str | Limit],
         *,
         scope: str = "limiter",
+        store: str = "memory:",
+        share: float = 1.0,
+        on_store_loss: OnStoreLoss = "share",
         max_wait: float = inf,
         events: Sink | None = None,
         clock: Clock | None = None,
     ) -> None:
-        super().__init__(limits, scope=scope, max_wait=max_wait, events=events, clock=clock)
+        super().__init__(
+            limits,
+            scope=scope,
+            store=store,
+            share=share,
+            on_store_loss=on_store_loss,
+            max_wait=max_wait,
+            events=events,
+            clock=clock,
+        )
         self._held: dict[asyncio.Task[Any] | None, list[Permit]] = {}
 
     async def acquire(self, cost: Cost = 1, *, priority: int = 0, timeout: float | None = None) -> Permit:

@@ -17,6 +17,7 @@ from .errors import InputError, MissingExtra
 from .limits import Limit
 from .retry import Retry
 from .signals import DIALECTS, read_for, read_signal
+from .stores import open_store
 from .stores.line import Line
 
 if TYPE_CHECKING:
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from .exchange import ReadSignal
     from .ledger import Cost
     from .stores.clock import Clock
+    from .stores.shared import OnStoreLoss
 
 __all__ = ["Policy", "credential_of", "read_limits"]
 
@@ -83,7 +85,10 @@ class Policy:
 
     limits: texts or Limits that hold together for each scope. hosts: other limits for single hosts.
     retry: see Retry. scope: a name under which all requests share the limits; None: host, port and credential.
-    store: `memory:` (this process). events: called with every event.
+    store: `memory:` (this process), `sqlite:///path` (this machine), `redis://…` (many machines). share: this worker's
+    weight against others of the same scope. on_store_loss: what to do while the store cannot be reached: `share` (go
+    on alone at the limit over the number of workers last seen), `stop`, or `open` (each at the full limit).
+    events: called with every event.
     refresh: called once, for all who wait, when a credential was refused (401); returns the new credential.
     dialect: how the provider writes its signals; None: found out from each response. Where it has buckets (GitHub's
     `core` and `search`), each is a scope of its own, unless `scope` says that all requests share one.
@@ -106,7 +111,9 @@ class Policy:
     limits: Iterable[str | Limit] | str | Limit = ()
     retry: Retry = field(default_factory=Retry)
     scope: str | None = None
-    store: str = "memory:"
+    store: str = field(default="memory:", repr=False)
+    share: float = 1.0
+    on_store_loss: OnStoreLoss = "share"
     hosts: Mapping[str, Iterable[str | Limit] | str | Limit] = field(default_factory=dict)
     events: Sink | None = field(default=None, repr=False)
     refresh: Callable[[], Any] | None = field(default=None, repr=False)
@@ -137,8 +144,12 @@ class Policy:
         self.hosts = {_host_name(host): read_limits(limits) for host, limits in self.hosts.items()}
         if self.scope is not None and self.hosts:
             raise InputError("one scope for all has no limits for single hosts: give scope, or limits like HOST=LIMIT, not both")
-        if self.store != "memory:":
-            raise InputError(f"there is no store {self.store!r}; this version keeps scopes in memory: write memory:")
+        if not self.share > 0:
+            raise InputError(f"share must be a number above 0, like 0.3, not {self.share!r}")
+        if self.on_store_loss not in ("share", "stop", "open"):
+            raise InputError(f"on_store_loss must be share, stop or open, not {self.on_store_loss!r}")
+        self._store = open_store(self.store)
+        self._store_key: bytes | None = None
         self._lines: dict[str, Line] = {}
 
     def scope_of(self, url: str, credential: str | None = None, *, method: str = "GET") -> str:
@@ -167,7 +178,15 @@ class Policy:
         host = f"{parts.hostname}:{port}{tail}"
         if credential is None:
             return host
-        return f"{host}#{hashlib.blake2s(credential.encode(), key=self.key, digest_size=6).hexdigest()}"
+        return f"{host}#{hashlib.blake2s(credential.encode(), key=self._scope_key(), digest_size=6).hexdigest()}"
+
+    def _scope_key(self) -> bytes:
+        """What credentials are hashed with: in a shared store the store's own key, so that all workers agree."""
+        if self._store is None:
+            return self.key
+        if self._store_key is None:
+            self._store_key = self._store.key()
+        return self._store_key
 
     def bucket_of(self, method: str, url: str) -> str | None:
         """The bucket of the dialect that a request counts in; None where all share one."""
@@ -232,6 +251,9 @@ class Policy:
                 retry_floor=self.retry.budget_floor,
                 emit=self.events,
                 clock=self.clock,
+                store=self._store,
+                share=self.share,
+                on_store_loss=self.on_store_loss,
             )
             # Two threads may come here at once: one line wins.
             line = self._lines.setdefault(scope, line)
@@ -325,4 +347,9 @@ class Policy:
     def __getstate__(self) -> dict[str, Any]:
         state = dict(self.__dict__)
         state["_lines"] = {}
+        state["_store"] = None
         return state
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self._store = open_store(self.store)

@@ -23,6 +23,7 @@ def preset_of(
     everywhere: list[Limit],
     hosts: dict[str, list[Limit]],
     patience: dict[str, Any],
+    sharing: dict[str, Any],
 ) -> Policy:
     """The policy of --policy NAME[:TIER][@SITE]; limits that are given replace those of the preset."""
     text, at, site = options["preset"].partition("@")
@@ -41,5 +42,5 @@ def preset_of(
         hosts=hosts,
         retry=preset.retry(**patience),
         scope=options["scope"],
-        store=options["store"],
+        **sharing,
     )

@@ -508,6 +508,7 @@ class Engine:
 
     async def _ask(self, lane: _Lane, cost: Cost) -> None:
         """Waits, with a place held, for a scope's next permit and gives it to whoever is first by then."""
+        lane.line.backlog = len(lane.queue)
         try:
             permit: Permit = await lane.line.acquire_async(cost, 0, None, True)
         except RetryLater as later:

@@ -14,6 +14,7 @@ from ..retry import Retry
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
+    from ..stores.shared import OnStoreLoss
 
     from ..events import Sink
     from ..policy import CostOf, SettleOf
@@ -102,7 +103,9 @@ class Preset:
         retry: Retry | None = None,
         hosts: Mapping[str, Limits] | None = None,
         scope: str | None = None,
-        store: Any = "memory:",
+        store: str = "memory:",
+        share: float = 1.0,
+        on_store_loss: OnStoreLoss = "share",
         events: Sink | None = None,
         refresh: Callable[[], Any] | None = None,
     ) -> Policy:
@@ -135,6 +138,8 @@ class Preset:
             hosts=hosts or {},
             scope=scope,
             store=store,
+            share=share,
+            on_store_loss=on_store_loss,
             events=events,
             refresh=refresh,
             dialect=self.dialect,
