@@ -283,6 +283,13 @@ class Policy:
         """The lines in use, by scope."""
         return self._lines
 
+    async def aclose(self) -> None:
+        """Gives slots in hand back to the store, and closes the running loop's connections to it."""
+        if self._store is not None:
+            for line in self._lines.values():
+                await line.leave_store()
+            await self._store.aclose()
+
     @overload
     def wrap(self, function: Callable[P, R], /) -> Callable[P, R]: ...
     @overload

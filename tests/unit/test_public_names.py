@@ -30,7 +30,7 @@ OURS = [
     if not any(part.startswith("_") for part in name.split("."))
     and not name.startswith(("paceline.jobs.", "paceline.telemetry.words"))
 ]
-OPTIONAL = ("paceline.aiohttp", "paceline._aiohttp", "paceline.cli", "paceline.httpx", "paceline.jobs", "paceline.requests", "paceline.pytest_plugin", "paceline.testing", "paceline.compat.requests_ratelimiter")
+OPTIONAL = ("paceline.aiohttp", "paceline._aiohttp", "paceline.cli", "paceline.httpx", "paceline.jobs", "paceline.requests", "paceline.pytest_plugin", "paceline.stores.redis", "paceline.testing", "paceline.compat.requests_ratelimiter")
 CORE = [name for name in ["paceline", *NAMES] if not name.startswith(OPTIONAL)]
 EXTRAS = {
     "aiohttp", "click", "hiredis", "httptools", "httpx", "httpx2", "multidict", "opentelemetry", "orjson", "prometheus_client",

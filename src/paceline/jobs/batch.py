@@ -234,6 +234,7 @@ class Batch:
                 keeper.cancel()
                 await asyncio.gather(keeper, return_exceptions=True)
                 await sender.close()
+                await self.policy.aclose()
                 if display is not None:
                     display.close()
         later = self.engine.stopped_until

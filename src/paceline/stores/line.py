@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 
     from ..limits import Limit
     from ..signals import Signal
-    from .protocol import Reply, Store
+    from .protocol import Store
 
 __all__ = ["Line", "Permit"]
 
@@ -579,6 +579,19 @@ class Line:
                 shared.calling = False
             self.dispatch()
             self.tell_store()
+
+    async def leave_store(self) -> None:
+        """Gives back what is in hand, and tells what others must know, before this loop ends."""
+        shared = self.shared
+        if shared is None:
+            return
+        if self._call_task is not None:
+            await asyncio.gather(self._call_task, return_exceptions=True)
+        with self.lock:
+            if shared.calling or not shared.leave():
+                return
+            shared.calling = True
+        await self._acall_store()
 
     def _fail_all(self, error: InputError) -> None:
         """What the store holds cannot be used: everyone who waits is told so."""

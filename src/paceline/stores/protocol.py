@@ -113,3 +113,6 @@ class Store(Protocol):
     def close(self) -> None:
         """Closes this process's connections; a later call opens them again."""
         ...
+
+    async def aclose(self) -> None:
+        """Closes what `acall` opened in the running event loop."""

@@ -195,6 +195,11 @@ class RedisStore(Store):
                 self._client.close()
             self._client = None
 
+    async def aclose(self) -> None:
+        client = self._async.pop(asyncio.get_running_loop(), None)
+        if client is not None:
+            await client.aclose()
+
 
 def _host(place: str) -> tuple[str, int]:
     parts = urlsplit("//" + place)

@@ -13,21 +13,22 @@ from __future__ import annotations
 
 import json
 import secrets
-from dataclasses import replace
 from collections import deque
+from dataclasses import replace
 from math import inf
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 from .._records import LimitState, ScopeState
-from ..errors import CostAboveQuota, InputError
+from ..errors import CostAboveQuota
 from ..ledger import Cost, Learned, Ledger
-from ..limits import Limit
+from ..schedules import base_guard
 from ..signals import Signal
 from .codec import dump, load
 from .protocol import Message, Reply, StoreUnavailable
-from .replica import AHEAD, FORMAT, Replica, Slot, signal_to_json
+from .replica import AHEAD, FORMAT, SEAT_KEPT, Replica, Slot, signal_to_json
 
 if TYPE_CHECKING:
+    from ..limits import Limit
     from collections.abc import Callable, Generator, Mapping, Sequence
 
     from .clock import Clock
@@ -44,6 +45,7 @@ _STEP: Final = 0.25  # seconds by which a clock must jump to be noticed
 _FIRST_ASK, _LAST_ASK = 0.01, 0.5  # seconds between calls while only others' doings can free anything
 _FIRST_TRY, _LAST_TRY = 0.1, 5.0  # seconds between tries to reach a lost store
 _OWN_KEPT: Final = 256
+_RETURNING: Final = 0.1  # seconds between calls while others are still to come back to a store that was lost
 _ROUNDS: Final = 12
 
 if TYPE_CHECKING:
@@ -118,6 +120,7 @@ class Shared:
         self._alone_used: list[list[float]] = []
         self._repeated = False
         self._lost_at: float | None = None
+        self._back_at: float | None = None  # when a lost store was first heard again
         self._tries = 0
         self._recent = 0
         self._pace = 0.0
@@ -438,7 +441,7 @@ class Shared:
             if reply.kind == "ok":
                 repeated = self._repeated
                 jumped = not self._take_in(reply, before, after)
-                if not jumped and not repeated and not self._alone_used:
+                if not jumped and (self._lost_at is not None or not (repeated or self._alone_used)):
                     return
             else:
                 jumped = False
@@ -478,7 +481,8 @@ class Shared:
             ops.append(["seen"])
         self.seq += 1
         text = json.dumps({"f": FORMAT, "w": self.worker, "s": self.seq, "o": ops}, separators=(",", ":"))
-        snapshot, at, gone = None, 0, ()
+        snapshot, at = None, 0
+        gone: tuple[str, ...] = ()
         if self._snapshot_due:
             snapshot, at, gone = replica.snapshot(), replica.replayed, replica.gone(replica.last)
             self._snapshot_due = False
@@ -508,7 +512,7 @@ class Shared:
         if self._done:
             ops.append(["done", self._done])
             self._done = []
-        if self._alone_used and self._lost_at is None:
+        if self._alone_used and (self._lost_at is None or self._back_at is not None):
             ops.insert(0, ["own", [[self._there(at), permits] for at, permits in self._alone_used]])
             self._alone_used = []
         return ops
@@ -521,8 +525,6 @@ class Shared:
         """Replays what came back; False: the clock jumped, and the log is to be begun anew."""
         replica = self.replica
         assert replica is not None
-        if self._lost_at is not None:
-            self._regain(after)
         if reply.snapshot is not None and reply.snapshot_at > replica.replayed:
             self.replica = replica = Replica.restore(reply.snapshot, reply.snapshot_at, reply.base / 1e6)
         mine = None
@@ -550,10 +552,12 @@ class Shared:
         self._seen_at = after
         there = mine[0] if mine is not None else (reply.clock - reply.base) / 1e6
         steady = self._bracket(before, after, there)
-        guards = [told.schedule.guard for told in replica.ledger._told if told.limit.period]
+        guards = [base_guard(told.limit.period) for told in replica.ledger._told if told.limit.period]
         self._sigma = min(0.025, 0.6 * min(guards)) if guards else 1.0
         if reply.last - self._last_snapshot(reply) >= _SNAPSHOT_EVERY:
             self._snapshot_due = reply.last % 4 == 0 or reply.last - self._last_snapshot(reply) > 4 * _SNAPSHOT_EVERY
+        if self._lost_at is not None:
+            self._regain(after)
         if mine is None:
             return True
         outcome = mine[1]
@@ -694,6 +698,7 @@ class Shared:
         """The store cannot be reached: on alone, or not at all, until it can."""
         why = str(error)
         self._tries += 1
+        self._back_at = None
         self._call_at = now + min(_LAST_TRY, _FIRST_TRY * 2.0 ** min(self._tries - 1, 10))
         self._flush_at = inf
         if self._lost_at is not None:
@@ -752,11 +757,27 @@ class Shared:
         return self._grant(now, there + self._off, tracked)
 
     def _regain(self, now: float) -> None:
-        """The store answers again."""
+        """The store answers again: together from here on, once the others who were cut off with us have come back too.
+
+        Until then each keeps to its part and tells the store what it sends; none counts on what others still use.
+        """
+        replica, lost_at = self.replica, self._lost_at
+        assert replica is not None and lost_at is not None  # noqa: PT018
+        if self._back_at is None:
+            self._back_at = now
+        if self.on_loss != "stop" and now - self._back_at < _LAST_TRY + 2.0:
+            since = self._there(lost_at)
+            seats = replica.seats.items()
+            if any(name != self.worker and since - SEAT_KEPT < seat.seen < since for name, seat in seats):
+                self._call_at = now + _RETURNING
+                return
+            self._ops.insert(0, ["quiet", AHEAD + 2.5 * _RETURNING])
+        self._back_at = None
         self.heard.append(("back", now - (self._lost_at or now)))
         self._lost_at, self._tries = None, 0
         self._alone = None
 
-    def leave(self) -> None:
-        """Before a process goes: what it holds is given back with the next call."""
+    def leave(self) -> bool:
+        """Before a process goes: whether there is anything that a last call must give back or tell."""
         self._void(inf)
+        return self._lost_at is None and self._joined and bool(self._ops or self._late or self._done)

@@ -228,7 +228,7 @@ class SQLiteStore(Store):
     @staticmethod
     def _clear(db: sqlite3.Connection, scope: str) -> None:
         for table in ("scopes", "entries", "workers"):
-            db.execute(f"DELETE FROM {table} WHERE scope=?", (scope,))  # noqa: S608 - names from the line above
+            db.execute(f"DELETE FROM {table} WHERE scope=?", (scope,))
 
     async def acall(self, scope: str, message: Message) -> Reply:
         # In a thread: another process may be stopped in the middle of its transaction.
