@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 from tests.servers import RedisServer, binaries
@@ -11,11 +12,11 @@ from paceline.stores.memory import MemoryStore
 from paceline.stores.redis import RedisStore
 from paceline.stores.sqlite import SQLiteStore
 from paceline.testing.conformance import STORE_LAWS
-from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from paceline.stores.protocol import Store
     from collections.abc import Callable, Iterator
+
+    from paceline.stores.protocol import Store
 
 KINDS = ["memory", "sqlite", "cluster", *(f"server {Path(binary).name}" for binary in binaries())]
 

@@ -80,8 +80,8 @@ def test_wrong_usage_is_found_when_the_policy_is_made() -> None:
         Policy(limits="fast")
     with pytest.raises(LimitSyntaxError):
         Policy(hosts={"a.example": "1/fortnight"})
-    with pytest.raises(InputError, match="no store 'redis://localhost'"):
-        Policy(store="redis://localhost")
+    with pytest.raises(InputError, match="no store 'mysql://localhost'"):
+        Policy(store="mysql://localhost")
 
 
 def test_limits_come_as_text_values_or_both() -> None:

@@ -17,6 +17,7 @@ from paceline import __version__
 from paceline.cli import _group
 from paceline.schedules import SCHEDULES
 from paceline.signals import DIALECTS
+from paceline.stores import STORES
 from paceline.telemetry import SINKS
 
 ROOT = Path(__file__).parents[2]
@@ -42,6 +43,15 @@ def test_every_dialect_has_its_file_and_its_line() -> None:
     for name, dialect in DIALECTS.items():
         assert dialect.name == name
         assert dialect is getattr(import_module(f"paceline.signals.dialects._{name}"), name.upper())
+
+
+def test_every_store_has_its_file_and_its_line() -> None:
+    """Each line of the table of stores leads to a file of the folder that makes one."""
+    for target in STORES.values():
+        module, _, attribute = target.partition(":")
+        if module:
+            assert callable(getattr(import_module(module), attribute))
+            assert module.rpartition(".")[2] in stems("stores")
 
 
 def test_every_sink_has_its_file_and_its_line() -> None:

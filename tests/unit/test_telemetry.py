@@ -44,6 +44,9 @@ EVERY = (
     events.LimitMismatch(at=AT, scope="s", limit="100/2s", action="sending at 99/2s from now on"),
     events.LimitLearned(at=AT, scope="s", limit="5000/hour", before=None),
     events.CredentialRefreshed(at=AT, scope="s", seconds=0.2),
+    events.StoreLost(at=AT, scope="s", error="the store redis://db:6379/0 cannot be used: timed out", then="share"),
+    events.StoreBack(at=AT, scope="s", lasted=3.0),
+    events.StoreReplaced(at=AT, scope="s", reason="the store lost what it knew of this scope"),
     events.Progress(
         at=AT, scope="s", done=10, total=40, fetched=9, failed=1, refused=2, rate=4.5, waiting_for="cooldown",
         waiting_until=AT + 60,

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from .protocol import Entry
 
-__all__ = ["AHEAD", "FORMAT", "SEAT_KEPT", "Outcome", "Replica", "Seat", "Slot", "signal_to_json"]
+__all__ = ["AHEAD", "FORMAT", "SEAT_KEPT", "Outcome", "Replica", "Seat", "Slot", "signal_from_json", "signal_to_json"]
 
 FORMAT: Final = 1  # of entries and snapshots; to be raised with every change that makes a replay end otherwise
 AHEAD: Final = 0.4  # seconds that slots are booked ahead where calls are quick

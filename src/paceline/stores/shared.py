@@ -28,9 +28,9 @@ from .protocol import Message, Reply, StoreUnavailable
 from .replica import AHEAD, FORMAT, SEAT_KEPT, Replica, Slot, signal_to_json
 
 if TYPE_CHECKING:
-    from ..limits import Limit
     from collections.abc import Callable, Generator, Mapping, Sequence
 
+    from ..limits import Limit
     from .clock import Clock
 
 __all__ = ["Heard", "OnStoreLoss", "Shared"]
@@ -558,6 +558,10 @@ class Shared:
             self._snapshot_due = reply.last % 4 == 0 or reply.last - self._last_snapshot(reply) > 4 * _SNAPSHOT_EVERY
         if self._lost_at is not None:
             self._regain(after)
+            # What the call that got lost had asked for was booked before others could tell what they sent meanwhile.
+            for slot in mine[1].slots if mine is not None else ():
+                self._give_back(slot, True)
+            return True
         if mine is None:
             return True
         outcome = mine[1]

@@ -17,6 +17,9 @@ from ..events import (
     Progress,
     Refused,
     Retrying,
+    StoreBack,
+    StoreLost,
+    StoreReplaced,
     Waited,
 )
 
@@ -46,6 +49,8 @@ REASONS: Final = {
     "concurrency": "a free place in flight",
     "backoff": "backoff before a retry",
     "credential": "a fresh credential",
+    "store": "the shared store",
+    "paused": "a pause by hand",
 }
 
 
@@ -184,6 +189,13 @@ def _what(event: Event) -> str:
             return f"the server names the limit {event.limit}{before}"
         case CredentialRefreshed():
             return f"credential renewed in {duration(event.seconds)}"
+        case StoreLost():
+            then = {"share": "going on alone at a part of the limit", "stop": "waiting for it"}
+            return f"{event.error}; {then.get(event.then, 'going on alone at the full limit')}"
+        case StoreBack():
+            return f"the store answers again after {duration(event.lasted)}"
+        case StoreReplaced():
+            return f"{event.reason}; told anew what the workers know"
         case Progress():
             return progress_text(event)
         case _:

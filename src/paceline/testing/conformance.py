@@ -24,7 +24,19 @@ if TYPE_CHECKING:
 
     from ..stores.protocol import Store
 
-__all__ = ["STORE_LAWS", "check_store"]
+__all__ = [
+    "STORE_LAWS",
+    "a_repeated_call_is_taken_in_once",
+    "a_snapshot_takes_the_place_of_what_was_before",
+    "another_log_is_told_apart",
+    "async_is_the_same",
+    "calls_at_once_are_all_taken_in",
+    "check_store",
+    "entries_come_back_in_order",
+    "one_of_those_who_begin_wins",
+    "scopes_are_apart_and_can_be_forgotten",
+    "workers_share_one_limit",
+]
 
 
 def _begun(store: Store, log: str = "log") -> tuple[str, Reply]:
