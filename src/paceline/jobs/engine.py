@@ -508,7 +508,6 @@ class Engine:
 
     async def _ask(self, lane: _Lane, cost: Cost) -> None:
         """Waits, with a place held, for a scope's next permit and gives it to whoever is first by then."""
-        lane.line.backlog = len(lane.queue)
         try:
             permit: Permit = await lane.line.acquire_async(cost, 0, None, True)
         except RetryLater as later:
@@ -676,6 +675,7 @@ class Engine:
                     silence=_SILENCE if policy.dialect is None else None,
                 )
                 lane = self._lanes[scope] = _Lane(scope, self.policy.line(scope), rules)
+                lane.line.behind = lane.queue
                 if self.new_scope is not None:
                     self.new_scope(scope, lane.line)
             if len(self._lanes_by_origin) < _ORIGINS and "/" in url[8:]:

@@ -90,7 +90,7 @@ class Replica:
         self.cursor = -inf
         self.not_before = -inf
         self.paused: tuple[float, str] | None = None
-        self.last = -inf
+        self.last = self.swept = -inf
         self.told = False
         self.lineage = ("", 0)  # the log that this one took the place of, and its last entry known here
 
@@ -104,7 +104,7 @@ class Replica:
         }
         return json.dumps(
             {
-                "format": FORMAT, "ledger": dump(self.ledger), "seats": seats, "cursor": self.cursor, "last": self.last,
+                "format": FORMAT, "ledger": dump(self.ledger), "seats": seats, "cursor": self.cursor, "last": self.last, "swept": self.swept,
                 "not_before": self.not_before, "paused": self.paused, "told": self.told, "lineage": self.lineage,
             },
             separators=(",", ":"),
@@ -126,6 +126,7 @@ class Replica:
             replica.seats = {name: Seat(*numbers) for name, numbers in saved["seats"].items()}
             replica.cursor, replica.not_before = float(saved["cursor"]), float(saved["not_before"])
             replica.last, replica.told = float(saved["last"]), bool(saved["told"])
+            replica.swept = float(saved["swept"])
             replica.lineage = (str(saved["lineage"][0]), int(saved["lineage"][1]))
             paused = saved["paused"]
             replica.paused = None if paused is None else (float(paused[0]), str(paused[1]))
@@ -150,8 +151,11 @@ class Replica:
                 )
             outcome = Outcome(said["w"], said["s"])
             seat = self.seats.get(outcome.worker)
-            if seat is None:
+            if seat is None or now - self.swept > 1.0:
                 self._forget_seats(now)
+                self.swept = now
+                seat = self.seats.get(outcome.worker)
+            if seat is None:
                 seat = self.seats[outcome.worker] = Seat()
             seat.seq, seat.seen = outcome.seq, now
             for name, *given in said["o"]:

@@ -116,13 +116,14 @@ class SQLiteStore(Store):
                 f"the store {self.path} was written by a newer version of paceline (format {version}, this one reads "
                 f"{_VERSION}): use that version, or name another file, like sqlite:///other.db"
             )
-        if application not in (0, _APPLICATION) or (application == 0 and version):
+        if application not in (0, _APPLICATION):
             raise InputError(f"{self.path} is another program's database: name another file, like sqlite:///paceline.db")
         db.execute("PRAGMA journal_mode=WAL")
         db.execute("PRAGMA synchronous=NORMAL")
         db.execute("BEGIN IMMEDIATE")
         try:
-            if application == 0:
+            # Asked again: another process may have made the tables meanwhile.
+            if db.execute("PRAGMA application_id").fetchone()[0] == 0:
                 if db.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]:
                     raise InputError(f"{self.path} is another program's database: name another file, like sqlite:///paceline.db")
                 for statement in _TABLES.split(";"):
