@@ -14,10 +14,10 @@ from ..retry import Retry
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
-    from ..stores.shared import OnStoreLoss
 
     from ..events import Sink
     from ..policy import CostOf, SettleOf
+    from ..stores.shared import OnStoreLoss
 
 __all__ = ["Preset", "Source", "Tier"]
 

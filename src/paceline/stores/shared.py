@@ -345,6 +345,11 @@ class Shared:
             return Learned(remaining=min(left) if left else None)
         return Learned()
 
+    def served(self, now: float, granted: float, cost: Cost, signal: Signal) -> None:
+        """`learn` and `release` in one, for a tracked permit that was written and whose answer says nothing of limits."""
+        self.learn(now, granted, cost, signal)
+        self.release(granted, cost, True, True, now)
+
     def _here(self, now: float, learned: Learned) -> Learned:
         return learned._replace(until=now + learned.wait + self.offset)
 
