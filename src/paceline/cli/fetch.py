@@ -125,7 +125,7 @@ def _read_config(context: click.Context, _parameter: click.Parameter, path: str 
 @click.option("--ca-file", metavar="FILE", help="Certificates to trust instead of the system's.")
 @click.option("--no-redirects", is_flag=True, help="Do not follow redirects: they are answers like any other.")
 @click.option("--user-agent", metavar="TEXT", help="Instead of paceline/VERSION.")
-@click.option("--store", metavar="URL", help="Where the limits' state lives, shared with all who name it: sqlite:///FILE, redis://HOST:PORT/0 or memory: (this process alone). Without: a SQLite file in your state folder.")
+@click.option("--store", default="memory:", show_default=True, metavar="URL", help="Where the limits' state lives, shared with all who name it: sqlite: (a file in your state folder), sqlite:///FILE, redis://HOST:PORT/0 or memory: (this process alone).")
 @click.option("--on-store-loss", type=click.Choice(["share", "stop", "open"]), default="share", show_default=True, help="While the store cannot be reached: go on alone at a part of the limit, wait for it, or go on at the full limit.")
 @click.option("--share", type=_Seconds(0.001), default=1.0, show_default=True, help="This job's weight against others of the same scope, like 0.3 for a backfill.")
 @click.option("--scope", metavar="NAME", help="One name under which all requests share the limits; else by host, port and credential.")
@@ -220,32 +220,21 @@ def _sharing(options: dict[str, Any]) -> dict[str, Any]:
 
 
 def _store(options: dict[str, Any]) -> str:
-    """The store's URL, once it has been reached; memory, with a warning, where the user's own cannot be used."""
+    """The store's URL, once it has been reached; `sqlite:` is the file in the user's state folder."""
+    url: str = options["store"]
+    if url == "memory:":
+        return url
     from ..stores import default_store, open_store
     from ..stores.protocol import StoreUnavailable
 
-    url: str | None = options["store"]
+    named = default_store() if url == "sqlite:" else url
     try:
-        named = default_store() if url is None else url
         store = open_store(named)
         if store is not None:
             store.key()
     except StoreUnavailable as error:
-        if url is not None:
-            raise InputError(f"{error}; start it, or name another with --store") from None
-        problem: Exception = error
-    except InputError as error:
-        if url is not None:
-            raise
-        problem = error
-    else:
-        return named
-    _remark(
-        f"{problem}; this job shares its limits with no other (--store memory: says so without this warning)",
-        "warning",
-        options["log_format"],
-    )
-    return "memory:"
+        raise InputError(f"{error}; start it, or name another with --store") from None
+    return named
 
 
 def _headers(options: dict[str, Any]) -> Mapping[str, str]:
