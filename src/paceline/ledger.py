@@ -508,7 +508,7 @@ class Ledger:
                 self._wished_at = now
             # A pause that was sat out and did not help is no sign of too high a rate.
             if first and proof and self._pause.streak == 1:
-                mismatch = self._tighten(now, max(self._pause.until, now))
+                mismatch = self._unmoored(departed, now) or self._tighten(now, max(self._pause.until, now))
         if signal.limits:
             self._heed(now, departed, signal)
         wait = max(0.0, self._pause.until - now)
@@ -523,6 +523,36 @@ class Ledger:
         if action is not None:
             self._reschedule()
         return action
+
+    def _unmoored(self, departed: float, now: float) -> str | None:
+        """Refused before anything was served in a window of the clock: the server's windows begin elsewhere."""
+        if self._last_served == -inf:
+            return None  # whoever was before us may have used it up
+        for entry in self._told:
+            if isinstance(entry.schedule, Fixed) and entry.limit.zone is None:
+                began = entry.schedule.began(entry.state, departed)
+                if self._last_served < began and departed - began < entry.limit.period / 4:
+                    return self._unmoor(entry, now)
+        return None
+
+    def _astray(self, entry: Told, departed: float, now: float, quota: Quota, more: bool) -> bool:
+        """Whether the server gives its window another end than the clock does."""
+        if more or not quota.reset_after or not isinstance(entry.schedule, Fixed) or entry.limit.zone is not None:
+            return False
+        return not entry.schedule.agrees(entry.state, departed, now + quota.reset_after)
+
+    def _unmoor(self, entry: Told, now: float) -> str:
+        """Windows that the server begins at other moments than the clock (at a first request, or by a clock of its own):
+        what holds in every window there is holds in those too."""
+        before = entry.limit
+        used = 0.0 if entry.meter is None else entry.meter.since(now - before.period, now)
+        entry.limit = replace(before, shape="sliding")
+        entry.schedule = self._schedule(entry.limit)
+        entry.state = entry.schedule.start(now, self.offset)
+        if used:
+            entry.schedule.spend(entry.state, now, min(used, before.quota))
+        self._note_limits()
+        return f"its windows are not those of the clock; kept as {entry.limit}"
 
     def _fewer_at_once(self, now: float) -> str:
         """A refusal for too many at once: a ceiling below what was in flight, once for a whole volley."""
@@ -668,6 +698,9 @@ class Ledger:
             full = entry.full or entry.limit
             if quota.limit >= full.quota - 1:
                 entry.heard = quota.name or ""
+            if self._astray(entry, departed, now, quota, more):
+                self._unmoor(entry, now)
+                return str(entry.limit), str(full)
             lowered = full if quota.limit >= full.quota - 1 else _with_quota(full, max(1.0, quota.limit))
             if entry.told and lowered != entry.limit:
                 news = str(lowered), str(entry.limit)

@@ -20,6 +20,8 @@ __all__ = ["Fixed", "FixedState"]
 _LEAD: Final = 0.005
 _EDGE: Final = 0.004
 _JUMP: Final = 0.050
+_NEAR: Final = 0.050
+_SKEW: Final = 0.250
 
 
 class FixedState:
@@ -70,6 +72,20 @@ class Fixed(Schedule[FixedState]):
             state.used, state.next_used = used, used
         else:
             state.offset = offset
+
+    def agrees(self, state: FixedState, departed: float, reset_at: float) -> bool:
+        """Whether the end that the server gave for the window of a request lies where that window ends here.
+
+        It may be rounded up to a whole second, and the two clocks differ a little.
+        """
+        start, end = self._bounds(state, departed)
+        if departed - start < _NEAR or end - departed < _NEAR:
+            return True  # it may have been counted on the other side of the edge
+        return end - _SKEW <= reset_at <= end + 1.0 + _SKEW
+
+    def began(self, state: FixedState, departed: float) -> float:
+        """When the window began that a request of the moment `departed` is charged to."""
+        return self._bounds(state, departed)[0]
 
     def _bounds(self, state: FixedState, now: float) -> tuple[float, float]:
         start, end = self._window(now + state.offset)
