@@ -741,6 +741,19 @@ class Ledger:
             paused_for=("paused by hand" if by_hand else pause.reason) if until > now else None,
         )
 
+    def rested(self, now: float) -> bool:
+        """Whether nothing is left to remember: a new ledger would let the same requests go from now on."""
+        if self._free:
+            return not self.in_flight
+        if self.in_flight or self._led or not self._tight.at_rest or self._fewer_at > -inf:
+            return False
+        if not all(told.told and told.full is None for told in self._told):
+            return False
+        longest = max((told.limit.period for told in self._told), default=0.0)
+        busy = max(self._last_served, self._pause.until, self._held_until, self._pause.volley)
+        # An idle spell of two periods is what gives all of the burst back.
+        return now > busy + 2 * longest + 1.0
+
     def export(self, now: float) -> dict[str, Any]:
         """What a later run must know to have no credit that this one has spent: plain numbers, epoch seconds."""
         saved: dict[str, Any] = {

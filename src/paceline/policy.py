@@ -283,6 +283,16 @@ class Policy:
         """The lines in use, by scope."""
         return self._lines
 
+    def forget_rested(self, scopes: Iterable[str]) -> list[str]:
+        """Lets go of those of these scopes that have nothing left to remember; returns which.
+
+        A job that meets a million hosts need not hold a million lines.
+        """
+        gone = [scope for scope in scopes if (line := self._lines.get(scope)) is not None and line.rested()]
+        for scope in gone:
+            del self._lines[scope]
+        return gone
+
     async def aclose(self) -> None:
         """Gives slots in hand back to the store, and closes the running loop's connections to it."""
         if self._store is not None:

@@ -452,3 +452,32 @@ def test_costs_are_reserved_and_settled() -> None:
     named: list[Request | BadInput] = [request(n, cost=5.0) for n in range(1, 61)]
     _, _, own = run_policy(named, ScriptedSender(), **told)
     assert own < 5
+
+
+@pytest.mark.parametrize("limits", [(), "2/s sliding"])
+def test_hosts_by_the_thousand_are_let_go_again(limits: Any) -> None:
+    """What was held for a host that nothing is under way for goes; within its limit's periods nothing is forgotten."""
+    held: list[int] = []
+    often: list[float] = []
+
+    async def main(clock: Any) -> None:
+        policy = Policy(limits=limits, clock=clock)
+
+        def finish(result: Result) -> None:
+            held.append(len(policy.lines))
+            if result.item.number >= 20_000:
+                often.append(clock.now())
+
+        hosts = [request(number, f"https://h{number}.example.com/") for number in range(12_000)]
+        # One host again and again, far apart in the list: its limit holds as if it were the only one.
+        for place in range(0, 12_000, 500):
+            hosts.insert(place, request(20_000 + place, f"https://often.example.com/{place}"))
+        await Engine(policy=policy, sender=ScriptedSender(), finish=finish).run(hosts)
+
+    run_virtual(main)
+    assert len(held) == 12_024
+    assert len(often) == 24
+    if limits:
+        assert all(later - earlier >= 1.0 for earlier, later in zip(often, often[2:], strict=False))
+    else:
+        assert max(held) <= 2 * 2048

@@ -175,7 +175,7 @@ class Batch:
         before = self._before.pop(scope, None)
         if before is not None:
             line.restore(before["books"], before["more"], before["last"])
-        slot = len(self._slots)
+        slot = self._slots.get(scope, len(self._slots))
         if slot < SLOTS:
             self._slots[scope] = slot
             line.journal = self._departures.counter(slot)

@@ -48,6 +48,7 @@ _OPEN_BYTES: Final = 64 * 1024 * 1024
 _NEVER_KEYED: Final = frozenset({"GET", "HEAD"})  # repeatable anyway
 _BREATH: Final = 256
 _FARTHER: Final = 20
+_CROWD: Final = 2048
 _SILENCE: Final = Signal()
 _NEWS: Final = 64
 _ORIGINS: Final = 10_000
@@ -351,6 +352,7 @@ class Engine:
     _lanes: dict[str, _Lane] = field(default_factory=dict)
     _lanes_by_origin: dict[tuple[str, str | None, str | None], _Lane] = field(default_factory=dict)
     _rides: dict[asyncio.Task[None], _Ride] = field(default_factory=dict)
+    _crowded: int = _CROWD
     _hungry: deque[_Lane] = field(default_factory=deque)
     _feed: Iterator[Request | BadInput] = field(default_factory=lambda: iter(()))
     _fed: bool = False
@@ -665,6 +667,8 @@ class Engine:
             scope = policy.scope_of(url, credential, method=method)
             lane = self._lanes.get(scope)
             if lane is None:
+                if len(self._lanes) >= self._crowded:
+                    self._sweep()
                 rules = Rules(
                     retry=self.policy.retry,
                     read=policy.reader(),
@@ -681,6 +685,22 @@ class Engine:
             if len(self._lanes_by_origin) < _ORIGINS and "/" in url[8:]:
                 self._lanes_by_origin[key] = lane
         return lane
+
+
+    def _sweep(self) -> None:
+        """Lets go of scopes that nothing is under way for and that have nothing left to remember."""
+        riding = {ride.lane.scope for ride in self._rides.values()}
+        idle = [
+            scope
+            for scope, lane in self._lanes.items()
+            if not (lane.queue or lane.asking or lane.hungry or lane.put_off) and scope not in riding
+        ]
+        for scope in self.policy.forget_rested(idle):
+            del self._lanes[scope]
+        self._lanes_by_origin = {
+            key: lane for key, lane in self._lanes_by_origin.items() if self._lanes.get(lane.scope) is lane
+        }
+        self._crowded = max(_CROWD, 2 * len(self._lanes))
 
 
 def _next_hop(ride: _Ride, answer: Answer) -> _Target | None:

@@ -775,6 +775,11 @@ class Line:
         self.dispatch()
         self.tell_store()
 
+    def rested(self) -> bool:
+        """Whether nobody waits here and nothing is left to remember, so that it may be made anew when it is wanted."""
+        with self.lock:
+            return isinstance(self.ledger, Ledger) and not self.waiting and self.ledger.rested(self._tick())
+
     def state(self) -> ScopeState:
         """How the scope stands now."""
         with self.lock:
