@@ -41,6 +41,9 @@ COMMANDS: Final[dict[str, Entry]] = {
     "proxy": Entry(
         "paceline.cli.proxy:command", "Pass requests on to an API, with faults and limits in between."
     ),
+    "check": Entry(
+        "paceline.cli.check:command", "Grade any program: run it against servers that limit, refuse and break."
+    ),
     "explain": Entry(
         "paceline.cli.explain:command", "Say what a response means: refused or not, and wait until when."
     ),

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 from .account import Account
 from .asgi import App
+from .check_files import as_json, as_junit
+from .checking import BATTERY, Checked, Target, Trial, check
 from .core import Core
 from .event_log import EventLog
+from .grading import Letter
 from .judging import Aspect, Bars, ReportCard, judge
+from .program import Ending, Program
 from .proxy import OpenProxy, Proxy, open_proxy
 from .proxy_account import ProxyAccount
 from .proxy_record import Passage
@@ -19,17 +23,22 @@ from .verdict import Request, Verdict
 from .virtual_clock import Skipped, Stalled, VirtualTime, Wait, no_waiting, virtual_time
 
 __all__ = [
+    "BATTERY",
     "Account",
     "App",
     "Aspect",
     "Bars",
     "Call",
+    "Checked",
     "Core",
+    "Ending",
     "EventLog",
+    "Letter",
     "Listener",
     "OpenProxy",
     "Passage",
     "Phase",
+    "Program",
     "Proxy",
     "ProxyAccount",
     "ProxySettings",
@@ -41,9 +50,14 @@ __all__ = [
     "Settings",
     "Skipped",
     "Stalled",
+    "Target",
+    "Trial",
     "Verdict",
     "VirtualTime",
     "Wait",
+    "as_json",
+    "as_junit",
+    "check",
     "judge",
     "listen",
     "no_waiting",

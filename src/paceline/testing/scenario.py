@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tomllib
 from dataclasses import dataclass, fields
+from difflib import get_close_matches
 from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -78,8 +79,10 @@ class Scenario:
         """One of the scenarios that come with paceline; raises InputError with their names where there is no such."""
         there = files(__package__) / _FOLDER / f"{name}.toml"
         if not name.replace("-", "").isalnum() or not there.is_file():
+            near = get_close_matches(name, _names(), n=1)
+            hint = f"did you mean {near[0]}? There" if near else "there"
             raise InputError(
-                f"there is no scenario {name[:40]!r}; there are {', '.join(_names())}, and files: ./mine.toml"
+                f"there is no scenario {name[:40]!r}; {hint} are {', '.join(_names())}, and files: ./mine.toml"
             )
         return cls.parse(there.read_text("utf-8"), name, where=f"scenario {name}")
 
