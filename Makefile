@@ -10,10 +10,10 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 CANDIDATES := $(PYTHON) python3.13 python3.12 python3.11 python3 python
 SUITABLE := import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))
 
-.PHONY: help demo test lint types layers check docs bench upstream clean
+.PHONY: help demo test lint types layers check docs check-table bench upstream clean
 
 help: ## show what there is
-	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/make \1\t\2/' | expand -t 14
+	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/make \1\t\2/' | expand -t 18
 
 demo: $(VENV)/.cli ## see it work, whole, on this machine (under a minute)
 	@$(BIN)/paceline demo
@@ -32,9 +32,13 @@ layers: $(VENV)/.dev ## imports point down only
 check: $(VENV)/.dev ## all tests and the examples of all docstrings, with branch coverage
 	@$(BIN)/python -m pytest -q --doctest-modules --cov --cov-report=term:skip-covered src tests
 
-docs: $(VENV)/.dev ## write docs/reference/commands.md and presets.md anew, from the program
+docs: $(VENV)/.dev ## write the generated pages of docs/ anew, from the program
 	@$(BIN)/python docs/commands.py
 	@$(BIN)/python docs/presets.py
+	@$(BIN)/python docs/check.py --page
+
+check-table: $(VENV)/.dev ## measure anew what paceline check finds (about ten minutes)
+	@$(BIN)/python docs/check.py
 
 bench: $(VENV)/.dev ## CPU time of a fetched request, beside a raw aiohttp loop
 	@$(BIN)/python bench/fetch.py --only aiohttp paceline

@@ -27,16 +27,20 @@ def main(argv: Sequence[str] | None = None) -> int:
 
         @retry(
             wait=wait_for_server(),
-            retry=retry_if_refused,
+            # A body that breaks off is an exception of requests that does not say what was asked.
+            retry=retry_if_refused(unknown_method="GET"),
             stop=stop_after_attempt(6),
             before_sleep=before_sleep_event,
             reraise=True,
         )
         @limiter
-        def fetch(url: str) -> Any:
+        def get(url: str) -> requests.Response:
             response = session.get(url, timeout=30)
             response.raise_for_status()
-            return response.json()
+            return response  # whole: a refusal that comes as 200 is seen, too
+
+        def fetch(url: str) -> Any:
+            return get(url).json()
 
         with ThreadPoolExecutor(16) as threads:
             records = list(threads.map(fetch, here.urls))

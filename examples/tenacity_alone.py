@@ -24,15 +24,20 @@ if TYPE_CHECKING:
 
 @retry(
     wait=wait_for_server(fallback=wait_exponential_jitter(initial=1, max=60), max_wait=900),
-    retry=retry_if_refused,
+    # A body that breaks off is an exception of requests that does not say what was asked.
+    retry=retry_if_refused(unknown_method="GET"),
     stop=stop_after_attempt(6) | stop_after_delay(300),
     before_sleep=before_sleep_event,
     reraise=True,
 )
-def fetch(session: requests.Session, url: str) -> Any:
+def get(session: requests.Session, url: str) -> requests.Response:
     response = session.get(url, timeout=30)
     response.raise_for_status()
-    return response.json()
+    return response  # whole: a refusal that comes as 200 is seen, too
+
+
+def fetch(session: requests.Session, url: str) -> Any:
+    return get(session, url).json()
 
 
 def main(argv: Sequence[str] | None = None) -> int:

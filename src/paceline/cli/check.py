@@ -46,7 +46,8 @@ The whole has the grade of its worst scenario. Exit status: 0 --grade is reached
 _WIDTH: Final = 80
 _COLOURS: Final = {"A": "green", "B": "green", "C": "yellow", "D": "red", "F": "red"}
 _COLUMNS: Final = ("scenario", "grade", "lost", "refused", "early", "pause", "herd", "used", "twice", "conn.", "time")
-_WIDTHS: Final = (12, 5, 5, 7, 5, 5, 5, 5, 5, 5, 6)
+# Eighty columns with what stands between them; names and counts that are longer are cut.
+_WIDTHS: Final = (11, 5, 4, 7, 5, 5, 4, 4, 5, 5, 6)
 _UNSEEN: Final = "–"
 _TAIL: Final = 6
 
@@ -244,7 +245,8 @@ def _print_findings(checked: Checked, wanted: Letter) -> None:
         if findings := trial.findings():
             click.echo()
             click.echo(click.style(f"{trial.scenario.name}: {trial.grade}", fg=_COLOURS[trial.grade], bold=True))
-            click.echo(_wrapped(trial.scenario.about, "  ", "  ", width))
+            if trial.scenario.about:
+                click.echo(_wrapped(trial.scenario.about, "  ", "  ", width))
             for each in findings:
                 start = f"  {each.grade:5} {each.title}: "
                 click.echo(_wrapped(f"{each.found} (wanted: {each.wanted})", start, " " * 8, width))
