@@ -134,7 +134,7 @@ def test_every_shipped_scenario_is_whole() -> None:
     with pytest.raises(InputError, match="cannot read the scenario"):
         Scenario.of("../secrets")
     for name in ("nothing", "", "..", "a.b", "a\\b"):
-        with pytest.raises(InputError, match="there are buckets, charged"):
+        with pytest.raises(InputError, match="there are breakage, buckets, charged"):
             Scenario.of(name)
 
 

@@ -27,7 +27,8 @@ Examples:
   paceline check 'python my_job.py {url}'
   paceline check --scenario locked --scenario short-waits -- python my_job.py --base-url {url} --items {n}
   paceline check --grade C --junit report.xml 'node job.js --list {list}'
-  paceline check --shell 'xargs -n 1 -P 8 curl -fsS --retry 5 > {dir}/out'
+  paceline check 'xargs -n 1 -P 8 curl -fsS --retry 5 -o /dev/null'
+  paceline check --shell 'node job.js {url} | tee {dir}/out'
   paceline check 'paceline fetch {list} -o {dir}/out.jsonl --limit {limit}'
   paceline check --source writes.jsonl 'paceline fetch {list} -o {dir}/out.jsonl'
   paceline check --proxy-to http://127.0.0.1:8000 'python my_job.py {url}'

@@ -134,7 +134,7 @@ def command(
 
     if list_scenarios:
         for each in scenarios():
-            click.echo(f"{each.name:10}  {each.about}")
+            click.echo(f"{each.name:11}  {each.about}")
         return
     token = None
     if token_env is not None:
