@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import subprocess
 import sys
 import time
 from pathlib import Path
@@ -100,10 +101,10 @@ def test_paceline_fetch_does_well(files: Callable[[str], str], tmp_path: Path, c
 
 
 def test_a_plain_recipe_is_found_wanting(
-    files: Callable[[str], str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    files: Callable[[str], str], tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """tenacity around requests.get comes back too early, opens a connection each time, and loses rows without a word."""
-    pytest.importorskip("requests")
+    monkeypatch.setenv("COLUMNS", "80")
     report = tmp_path / "report.json"
     recipe = [sys.executable, str(ROOT / "examples" / "plain" / "tenacity_alone.py")]
     chosen = ["--scenario", files("told"), "--scenario", files("hidden-refusal")]
@@ -112,7 +113,9 @@ def test_a_plain_recipe_is_found_wanting(
     grades = {aspect["name"]: aspect["grade"] for aspect in told["aspects"]}
     assert (grades["patience"], grades["connections"], grades["lost"]) == ("bad", "bad", "good")
     assert (hidden["grade"], hidden["status"]) == ("F", 0)
-    out = " ".join(capsys.readouterr().out.split())
+    lines = capsys.readouterr().out.splitlines()
+    assert max(map(len, lines)) <= 80
+    out = " ".join(" ".join(lines).split())
     assert "2 of 40 items never served, and exit status 0 does not tell" in out
     assert "--grade B is not reached" in out
 
@@ -156,6 +159,27 @@ def test_a_program_whose_time_is_over_is_ended_with_all_it_started() -> None:
     while _runs(int(found[1])):
         assert time.monotonic() < until
         time.sleep(0.02)
+
+
+def test_whoever_ends_a_check_ends_the_program_too(tmp_path: Path) -> None:
+    """SIGTERM to `paceline check` is status 130, and the program that was being checked is gone."""
+    pid = tmp_path / "pid"
+    code = f"import os, pathlib, time; pathlib.Path({str(pid)!r}).write_text(f'{{os.getpid()}} '); time.sleep(600)"
+    checking = subprocess.Popen(
+        [sys.executable, "-m", "paceline", "check", "--scenario", "window", "--", sys.executable, "-c", code],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    until = time.monotonic() + 60
+    while not (pid.exists() and pid.read_text("utf-8").endswith(" ")):
+        assert checking.poll() is None
+        assert time.monotonic() < until
+        time.sleep(0.02)
+    checking.terminate()
+    _, err = checking.communicate(timeout=60)
+    assert (checking.returncode, err) == (130, "interrupted\n")
+    assert not _runs(int(pid.read_text("utf-8")))
 
 
 def _runs(pid: int) -> bool:
