@@ -90,7 +90,7 @@ def test_version(capsys: pytest.CaptureFixture[str]) -> None:
     ("arguments", "message"),
     [
         (["fetsh"], "Error: there is no command 'fetsh': did you mean fetch?"),
-        (["xyzzy"], "Error: there is no command 'xyzzy': the commands are fetch, demo, serve, proxy, explain"),
+        (["xyzzy"], "Error: there is no command 'xyzzy': the commands are fetch, demo, serve, proxy, check, explain"),
         (["--nonsense"], "Error: No such option"),
         ([], "Usage: paceline"),
     ],
