@@ -302,7 +302,7 @@ class Ledger:
         if self._unwritten:
             self._unwritten -= 1
         if self.only is not None and cost == 1:
-            self.only.written(self.only_state, granted, wrote, 1.0)
+            self.only.written(self.only_state, granted, wrote, 1.0, pending)
             meter = self._told[0].meter
             if meter is not None:
                 meter.add(wrote, 1.0)

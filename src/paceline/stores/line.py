@@ -191,7 +191,7 @@ class Line:
         self.journal: Callable[[float, float], None] | None = None
         self._told = tuple(limits)
         self.store = store
-        self.behind: Sized = ()  # those who would leave if they could, whether or not they wait here yet
+        self.behind: Sized | None = None  # those who would leave if they could, whether or not they wait here yet
         self.shared: Shared | None = None
         self.ledger: Ledger | Shared
         if store is None:
@@ -493,7 +493,7 @@ class Line:
     # ---- the store ------------------------------------------------------------------------------
 
     def _wanted(self) -> int:
-        return max(self.waiting, len(self.behind))
+        return max(self.waiting, len(self.behind or ()))
 
     def _demand(self) -> tuple[list[list[Any]], int]:
         """What to book in the store: for those who wait, in order, beyond what is in hand, and a little ahead."""
@@ -514,14 +514,14 @@ class Line:
                     groups[-1][1] += 1
                 else:
                     groups.append([cost, 1, int(tracked)])
-        backlog = len(self.behind)
+        backlog = len(self.behind or ())
         if backlog > max(self.waiting, covered) and cost == 1:
             behind = backlog - max(self.waiting, covered)
             if groups:
                 groups[-1][1] += behind
             else:
                 groups.append([1, behind, int(tracked)])
-        more = shared.ahead() - max(self.waiting, covered, backlog) if self.waiting and cost == 1 else 0
+        more = shared.ahead() - max(self.waiting, covered, backlog) if self.behind is None and self.waiting and cost == 1 else 0
         return groups[:_MOST_GROUPS], max(0, more)
 
     def _claim(self) -> bool:
@@ -586,7 +586,7 @@ class Line:
         shared = self.shared
         if shared is None:
             return
-        self.behind = ()
+        self.behind = None
         if self._call_task is not None:
             await asyncio.gather(self._call_task, return_exceptions=True)
         with self.lock:

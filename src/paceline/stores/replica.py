@@ -174,6 +174,7 @@ class Replica:
                 del self.seats[name]
                 if seat.flying:
                     # It died with permits in hand: their places are free again, and so is the right to probe.
+                    self.ledger._unwritten = max(0, self.ledger._unwritten - seat.flying)
                     self._land(seat, seat.flying, now)
                     self.ledger._probe_at = None
 
@@ -274,6 +275,11 @@ class Replica:
                     burst = _MOST_SLOTS if left == inf else ceil((left + 1) * share / 2)
                 slots.append(Slot(at, cost))
                 seat.total += _plain(cost)
+                # What the server has counted and we have not heard of yet is no use by others.
+                if tracked:
+                    ledger._unwritten += 1
+                else:
+                    self._meter(at, cost)
                 if tracked or any(not each.limit.period for each in ledger._told):
                     seat.flying += 1
                     ledger.in_flight += 1
@@ -310,10 +316,17 @@ class Replica:
         """Slots that were not used: [slot, cost, tracked]."""
         for granted, cost, tracked in slots:
             held = min(int(tracked or self._counts()), seat.flying)
+            if tracked:
+                self.ledger._unwritten = max(0, self.ledger._unwritten - 1)
             seat.flying -= held
             self.ledger.cancel(granted, cost, False)
             self.ledger.in_flight = max(0, self.ledger.in_flight - held)
             seat.total -= _plain(cost)
+
+    def _meter(self, at: float, cost: Cost) -> None:
+        for each in self.ledger._told:
+            if each.meter is not None:
+                each.meter.add(at, self.ledger._share(each.limit, cost))
 
     def _counts(self) -> bool:
         return any(not each.limit.period for each in self.ledger._told)
@@ -372,6 +385,7 @@ class Replica:
         """What a worker has sent that this log does not know: [moment, permits]."""
         for at, permits in spent:
             self.ledger.charge(permits, min(at, max(now, self.cursor)))
+            self._meter(min(at, now), permits)
             seat.total += permits
 
     def _seen(self, now: float, seat: Seat, outcome: Outcome) -> None:
