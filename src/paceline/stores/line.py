@@ -317,6 +317,10 @@ class Line:
                     return self._granted(waiter)
                 if waiter.error is not None:
                     raise waiter.error
+                if self.shared is not None and self._claim():
+                    await gate.in_thread(self._call_store)
+                    waiter.armed = None
+                    continue
                 now = self.now()
                 if deadline is not None and now >= deadline:
                     raise AcquireTimeout(self.scope, timeout or 0.0, waiter.reason or "those before it")

@@ -53,6 +53,10 @@ class TrioGate:
         except self._trio.RunFinishedError:
             raise RuntimeError("its loop has ended") from None
 
+    async def in_thread(self, action: Callable[[], None]) -> None:
+        """Runs what blocks in a thread of trio's, to its end."""
+        await self._trio.to_thread.run_sync(action)
+
     async def wait(self, seconds: float | None) -> None:
         """Sleeps until it is woken, or `seconds` have passed (None: for ever)."""
         if seconds is None:
