@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from tests.servers import RedisServer, binaries, free_port
+from tests.servers import RedisServer, binaries
 
 from paceline.stores.memory import MemoryStore
 from paceline.stores.redis import RedisStore
@@ -34,7 +34,7 @@ def store(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
         made.close()
         return
     if request.param == "cluster":
-        server = RedisServer(folder, "--cluster-enabled", "yes", "--cluster-port", str(free_port()))
+        server = RedisServer(folder, "--cluster-enabled", "yes")
         server.client.execute_command("CLUSTER", "ADDSLOTSRANGE", 0, 16383)
         while b"cluster_state:ok" not in server.client.execute_command("CLUSTER", "INFO"):
             pass

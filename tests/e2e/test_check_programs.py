@@ -8,6 +8,7 @@ import re
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -118,6 +119,22 @@ def test_a_plain_recipe_is_found_wanting(
     out = " ".join(" ".join(lines).split())
     assert "2 of 40 items never served, and exit status 0 does not tell" in out
     assert "--grade B is not reached" in out
+
+
+def test_every_plain_recipe_loses_what_a_200_hides(files: Callable[[str], str]) -> None:
+    """The field's recipes, as their documentation writes them, take a refusal in a 200 for a row."""
+    recipes = sorted(path for path in (ROOT / "examples" / "plain").glob("*.py") if path.stem != "task")
+    scenario = Scenario.of(Path(files("hidden-refusal")))
+
+    def judged(path: Path) -> tuple[str, int | None, str]:
+        [trial] = check(Program((sys.executable, str(path))), [scenario], Target()).trials
+        return trial.grade, trial.ending.status, trial.card["lost"].grade
+
+    with ThreadPoolExecutor(3) as threads:
+        found = dict(zip([path.stem for path in recipes], threads.map(judged, recipes), strict=True))
+    names = ["httpx_aiolimiter", "ratelimit_tenacity", "requests_urllib3", "stamina_httpx", "tenacity_alone"]
+    # Each says that all went well.
+    assert found == dict.fromkeys(names, ("F", 0, "bad"))
 
 
 def test_every_line_fits_eighty_columns(files: Callable[[str], str], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
