@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 import pytest
 from tests.pipelines import PIPELINES
 
+import paceline
+from paceline.requests import Session
 from paceline.testing import Server, virtual_time
 
 if TYPE_CHECKING:
@@ -53,6 +55,20 @@ def test_paceline_passes_a_limit_of_an_hour(name: str, events: EventLog) -> None
         assert HOUR <= events.waited < HOUR * 1.05
         assert (events.refusals, events.retries, events.gave_up) == (1, 1, 0)
     assert time.process_time() - began < 2
+
+
+def test_paceline_told_a_limit_waits_exactly_for_it() -> None:
+    """The third of two an hour leaves an hour and the guard (a quarter of a second) after the first; none is refused."""
+    for many in (lambda urls: [record.status for record in paceline.fetch(urls, "2/h sliding")], _with_session):
+        with virtual_time() as clock, Server("2/h", enforce="sliding", headers="none") as server:
+            assert many([f"{server.url}/items/{number}" for number in range(3)]) == [200] * 3
+            assert clock.now == pytest.approx(HOUR + 0.25, abs=1e-5)
+            assert server.account().refused == 0
+
+
+def _with_session(urls: list[str]) -> list[int]:
+    with Session("2/h sliding") as session:
+        return [session.get(url).status_code for url in urls]
 
 
 @pytest.mark.parametrize("name", PIPELINES)
