@@ -437,3 +437,18 @@ def test_a_meter_counts_as_strictly_as_any_server() -> None:
     assert meter.since(0.6, 1.0) == 0
     assert meter.most(1.55, 1.55) >= 45
     assert meter.most(2.6, 2.6) == 0
+
+
+@pytest.mark.parametrize("shape", ["sliding", "fixed", "bucket"])
+def test_a_slot_booked_ahead_and_written_late_counts_once(shape: str) -> None:
+    """A late write moves a permit that is in the books already; it takes no second one, however few limits there are."""
+    alone = Ledger([Limit(100, 2, shape)], now=0.0, offset=0.0)
+    beside = Ledger([Limit(100, 2, shape), Limit(1_000_000, 2, shape)], now=0.0, offset=0.0)
+    for books in (alone, beside):
+        for _ in range(50):
+            assert books.take(0.5, 1) <= 0.5
+        for _ in range(50):
+            books.written(0.5, 0.54, 1, pending=False)
+    left = [books.look(0.54, 0, None).limits[0].left for books in (alone, beside)]
+    assert left[0] == left[1]
+    assert left[0] >= 49 or shape == "bucket"
