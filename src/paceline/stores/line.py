@@ -688,8 +688,6 @@ class Line:
             self._tell(news)
         if self.shared is not None:
             self.tell_store()
-        if self.shared is not None:
-            self.tell_store()
 
     def may_retry(self) -> bool:
         """Spends one retry of the scope's budget, if there is one left.
