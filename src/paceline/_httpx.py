@@ -9,6 +9,7 @@ import ssl
 import time
 from contextvars import ContextVar
 from datetime import timedelta
+from operator import itemgetter
 from typing import TYPE_CHECKING, Any, Final
 
 from . import events
@@ -19,7 +20,7 @@ from ._renewal import AsyncRenewal, Renewal
 from .drive import aserve, serve
 from .effects import Answer, Fault
 from .nested import attempts_of, warn_below
-from .signals import needs_body
+from .signals import needs_body, silent
 from .stores.trio_gate import running_trio
 
 if TYPE_CHECKING:
@@ -35,6 +36,7 @@ __all__ = ["AsyncCore", "Core", "drop_secrets", "pace", "whole"]
 _ON_THE_WIRE: Final = frozenset({"http11.send_request_headers.started", "http2.send_request_headers.started"})
 _CREDENTIALS: Final = {name.encode(): order for order, name in enumerate(CREDENTIAL_HEADERS)}
 _clock = time.perf_counter
+_first = itemgetter(0)
 
 whole: ContextVar[bool] = ContextVar("paceline_httpx_whole", default=False)
 """Whether the client reads the body at once: then it is read here, where a cut one can be asked for again."""
@@ -42,6 +44,8 @@ whole: ContextVar[bool] = ContextVar("paceline_httpx_whole", default=False)
 
 class _Core:
     """What both kinds share; library: the module httpx or httpx2; inner: the transport that is wrapped."""
+
+    _is_async = False
 
     def __init__(self, library: Any, policy: Policy, inner: Any, raises: bool, lanes: Lanes[Any]) -> None:
         self.library = library
@@ -52,15 +56,25 @@ class _Core:
         self._plain = library.ByteStream
         # These say when a request goes on the wire. Of any other transport the call's beginning has to do.
         self._tells = isinstance(inner, library.HTTPTransport | library.AsyncHTTPTransport)
+        # What may break once a connection stands: its request may be on the wire.
+        self._late = (
+            library.ReadError,
+            library.WriteError,
+            library.CloseError,
+            library.ReadTimeout,
+            library.WriteTimeout,
+            library.RemoteProtocolError,
+        )
+        self._stamping = _stamping(library.ByteStream)
+        self._streams = self._tells and _iterates_bodies(inner)
         warn_below(inner, "a client of paceline", attempts_of(policy.retry.stop))
 
     def _lane(self, request: Any) -> Any:
         """The lane of a request, by its host and the credential that it carries."""
         credential, best = None, 99
-        for name, value in request.headers.raw:
-            order = _CREDENTIALS.get(name.lower(), 99)
-            if order < best:
-                best, credential = order, value.decode("latin-1")
+        for name, value in _pairs(request.headers):
+            if name in _CREDENTIALS and _CREDENTIALS[name] < best:
+                best, credential = _CREDENTIALS[name], value.decode("latin-1")
         url = request.url
         key = (url.raw_host, url.port, url.scheme, credential)
         return self._lanes.quick.get(key) or self._lanes.note(
@@ -91,6 +105,33 @@ class _Core:
         trace.extensions = extensions
         extensions["trace"] = trace
         return _with(request, extensions)
+
+    def _stamped(self, request: Any, permit: Permit) -> Any:
+        """As `_sent`, for a body of bytes and without other time limits; the cheapest way that there is."""
+        if self._streams:
+            copy = object.__new__(type(request))
+            copy.__dict__.update(request.__dict__)
+            copy.stream = self._stamping(permit, request.stream)
+            return copy
+        if self._tells:
+            return self._sent(request, (_AsyncTrace if self._is_async else _Trace)(permit), None)
+        permit.sent()
+        return request
+
+    def _is_quiet(self, response: Any, request: Any) -> bool:
+        """Whether an answer is served, is read at once, and says nothing of limits, as nearly all do."""
+        return (
+            response.status_code < 400
+            and whole.get()
+            and b"graphql" not in request.url.raw_path
+            and silent(map(_first, _pairs(response.headers)))
+        )
+
+    def _fault_of(self, error: Exception, began: float, permit: Permit, answering: bool) -> Fault:
+        """As `_fault`, of a request that is stamped only after its first bytes."""
+        if self._streams and permit.wrote is None and isinstance(error, self._late):
+            permit.sent()
+        return self._fault(error, began, permit, answering)
 
     def _bounded(self, extensions: dict[str, Any], left: float) -> dict[str, Any]:
         """The time limits of one attempt, cut to what is left before the deadline."""
@@ -147,8 +188,27 @@ class Core(_Core):
             # Nearly every request is granted at once and served at once, by an answer that says nothing of limits.
             permit = lane.line.try_acquire(1, True)
             if permit is not None:
+                answering = False
+                began = _clock()
                 try:
-                    reply = self._attempt(request, lane, permit, 1, None)
+                    response = self.inner.handle_request(self._stamped(request, permit))
+                    answering = True
+                    if self._is_quiet(response, request):
+                        try:
+                            response.read()
+                        except BaseException:
+                            response.close()
+                            raise
+                        elapsed = _clock() - began
+                        if permit.wrote is None:
+                            permit.sent()
+                        lane.served(permit, SERVED)
+                        response.elapsed = timedelta(seconds=elapsed)
+                        response._paceline = (0.0, elapsed, response.status_code, time.time())
+                        return response
+                    reply = self._answer(response, request, lane, permit, began)
+                except self.library.TransportError as error:
+                    reply = self._fault_of(error, began, permit, answering)
                 except BaseException:
                     permit.cancel()
                     raise
@@ -208,9 +268,12 @@ class Core(_Core):
         try:
             response = self.inner.handle_request(sent)
             answering = True
-            headers, body, keeps = self._read(response, request, lane, began)
+            return self._answer(response, request, lane, permit, began)
         except self.library.TransportError as error:
             return self._fault(error, began, permit, answering)
+
+    def _answer(self, response: Any, request: Any, lane: Lane, permit: Permit, began: float) -> Answer:
+        headers, body, keeps = self._read(response, request, lane, began)
         if permit.wrote is None:
             permit.sent()
         return Answer(response.status_code, headers, body, response, _clock() - began, time.time(), keeps)
@@ -259,6 +322,8 @@ class Core(_Core):
 class AsyncCore(_Core):
     """Sends for an async transport, under asyncio or trio."""
 
+    _is_async = True
+
     def __init__(self, library: Any, policy: Policy, inner: Any, raises: bool) -> None:
         super().__init__(library, policy, inner, raises, Lanes(policy, AsyncLane))
         self._renewal = None if policy.refresh is None else AsyncRenewal(policy)
@@ -281,8 +346,27 @@ class AsyncCore(_Core):
             # Nearly every request is granted at once and served at once, by an answer that says nothing of limits.
             permit = lane.line.try_acquire(1, True)
             if permit is not None:
+                answering = False
+                began = _clock()
                 try:
-                    reply = await self._attempt(request, lane, permit, 1, None)
+                    response = await self.inner.handle_async_request(self._stamped(request, permit))
+                    answering = True
+                    if self._is_quiet(response, request):
+                        try:
+                            await response.aread()
+                        except BaseException:
+                            await response.aclose()
+                            raise
+                        elapsed = _clock() - began
+                        if permit.wrote is None:
+                            permit.sent()
+                        lane.served(permit, SERVED)
+                        response.elapsed = timedelta(seconds=elapsed)
+                        response._paceline = (0.0, elapsed, response.status_code, time.time())
+                        return response
+                    reply = await self._answer(response, request, lane, permit, began)
+                except self.library.TransportError as error:
+                    reply = self._fault_of(error, began, permit, answering)
                 except BaseException:
                     permit.cancel()
                     raise
@@ -345,9 +429,12 @@ class AsyncCore(_Core):
         try:
             response = await self.inner.handle_async_request(sent)
             answering = True
-            headers, body, keeps = await self._read(response, request, lane, began)
+            return await self._answer(response, request, lane, permit, began)
         except self.library.TransportError as error:
             return self._fault(error, began, permit, answering)
+
+    async def _answer(self, response: Any, request: Any, lane: Lane, permit: Permit, began: float) -> Answer:
+        headers, body, keeps = await self._read(response, request, lane, began)
         if permit.wrote is None:
             permit.sent()
         return Answer(response.status_code, headers, body, response, _clock() - began, time.time(), keeps)
@@ -400,8 +487,9 @@ def pace(transport: Any, core: Callable[[Any], _Core]) -> Any:
     """Makes a transport that httpx has just made for itself send by a policy, and stay all else that it is."""
     kind: Any = type(transport)
     transport.__class__ = paced = _paced(kind, hasattr(transport, "handle_async_request"))
-    transport._paceline = core(super(paced, transport))
-    transport._paceline._tells = True
+    transport._paceline = made = core(super(paced, transport))
+    made._tells = True
+    made._streams = _iterates_bodies(transport)
     return transport
 
 
@@ -414,6 +502,43 @@ def _paced(kind: Any, is_async: bool) -> Any:
 
 
 # ---- the moment a request goes on the wire ------------------------------------------------------
+
+
+def _iterates_bodies(transport: Any) -> bool:
+    """Whether whatever this transport sends is sent by HTTP/1.1, straight to its server.
+
+    Then httpcore asks for the body right after the headers are written, be it empty (`_send_request_body`). HTTP/2 does
+    not where there is none, and through a proxy what breaks may have broken before the request went.
+    """
+    pool = getattr(transport, "_pool", None)
+    kind = type(pool)
+    return (
+        any(each.__name__ in ("ConnectionPool", "AsyncConnectionPool") for each in kind.__mro__)
+        and kind.__mro__[-2].__module__.partition(".")[0] in ("httpcore", "httpcore2")
+        and not any("Proxy" in each.__name__ for each in kind.__mro__)
+        and getattr(pool, "_proxy", None) is None
+        and getattr(pool, "_http2", True) is False
+    )
+
+
+@functools.cache
+def _stamping(kind: Any) -> Any:
+    """Bodies like `kind`, of bytes, that stamp a permit when they are asked for."""
+
+    class Stamping(kind):  # type: ignore[misc]
+        def __init__(self, permit: Permit, body: Any) -> None:
+            self._paceline_permit = permit
+            self._stream = body._stream
+
+        def __iter__(self) -> Iterator[bytes]:
+            self._paceline_permit.sent()
+            return iter((self._stream,))
+
+        async def __aiter__(self) -> AsyncIterator[bytes]:
+            self._paceline_permit.sent()
+            yield self._stream
+
+    return Stamping
 
 
 class _Trace:
@@ -450,6 +575,14 @@ class _AsyncTrace(_Trace):
 
 
 # ---- requests -----------------------------------------------------------------------------------
+
+
+def _pairs(headers: Any) -> Any:
+    """Names, in lower case, and values; without what `raw` and `items` copy and decode."""
+    listed = getattr(headers, "_list", None)
+    if listed is not None:
+        return [(name, value) for _, name, value in listed]
+    return [(name.lower(), value) for name, value in headers.raw]
 
 
 def _with(request: Any, extensions: dict[str, Any]) -> Any:

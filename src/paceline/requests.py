@@ -126,11 +126,9 @@ class Adapter(HTTPAdapter):
         url, method = str(request.url), str(request.method)
         if self.policy.headers:
             add_headers(headers, self.policy, url)
-        credential = None
-        for name in headers:
-            if name.lower() in _CREDENTIALS:
-                credential = _credential(headers)
-                break
+        # requests keeps its headers by their names in lower case: asked for all at once, without a step for each.
+        known = getattr(headers, "_store", None)
+        credential = _credential(headers) if known is None or not _CREDENTIALS.isdisjoint(known) else None
         lane = self._lanes.lane(method, url, credential)
         renewal = self._renewal
         if renewal is not None:
@@ -148,7 +146,9 @@ class Adapter(HTTPAdapter):
                 except BaseException:
                     permit.cancel()
                     raise
-                if isinstance(reply, Answer) and lane.serves(reply, reply.headers):
+                if isinstance(reply, Answer) and lane.serves(
+                    reply, getattr(reply.headers, "_store", reply.headers)
+                ):
                     lane.served(permit, SERVED)
                     response: requests.Response = reply.response
                     response._paceline = (0.0, reply.elapsed, reply.status, reply.now)  # type: ignore[attr-defined]
