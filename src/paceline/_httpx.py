@@ -24,7 +24,7 @@ from .signals import needs_body, silent
 from .stores.trio_gate import running_trio
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+    from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
 
     from .effects import Call, Permit, Send
     from .exchange import Rules
@@ -36,7 +36,7 @@ __all__ = ["AsyncCore", "Core", "drop_secrets", "pace", "whole"]
 _ON_THE_WIRE: Final = frozenset({"http11.send_request_headers.started", "http2.send_request_headers.started"})
 _CREDENTIALS: Final = {name.encode(): order for order, name in enumerate(CREDENTIAL_HEADERS)}
 _clock = time.perf_counter
-_first = itemgetter(0)
+_second = itemgetter(1)
 
 whole: ContextVar[bool] = ContextVar("paceline_httpx_whole", default=False)
 """Whether the client reads the body at once: then it is read here, where a cut one can be asked for again."""
@@ -72,9 +72,12 @@ class _Core:
     def _lane(self, request: Any) -> Any:
         """The lane of a request, by its host and the credential that it carries."""
         credential, best = None, 99
-        for name, value in _pairs(request.headers):
-            if name in _CREDENTIALS and _CREDENTIALS[name] < best:
-                best, credential = _CREDENTIALS[name], value.decode("latin-1")
+        headers = request.headers
+        if not _CREDENTIALS.keys().isdisjoint(_names_of(headers)):
+            for name, value in headers.raw:
+                order = _CREDENTIALS.get(name.lower(), 99)
+                if order < best:
+                    best, credential = order, value.decode("latin-1")
         url = request.url
         key = (url.raw_host, url.port, url.scheme, credential)
         return self._lanes.quick.get(key) or self._lanes.note(
@@ -124,7 +127,7 @@ class _Core:
             response.status_code < 400
             and whole.get()
             and b"graphql" not in request.url.raw_path
-            and silent(map(_first, _pairs(response.headers)))
+            and silent(_names_of(response.headers))
         )
 
     def _fault_of(self, error: Exception, began: float, permit: Permit, answering: bool) -> Fault:
@@ -577,12 +580,12 @@ class _AsyncTrace(_Trace):
 # ---- requests -----------------------------------------------------------------------------------
 
 
-def _pairs(headers: Any) -> Any:
-    """Names, in lower case, and values; without what `raw` and `items` copy and decode."""
-    listed = getattr(headers, "_list", None)
-    if listed is not None:
-        return [(name, value) for _, name, value in listed]
-    return [(name.lower(), value) for name, value in headers.raw]
+def _names_of(headers: Any) -> Iterable[bytes]:
+    """The names of headers, in lower case; without what `raw` and `keys` copy and decode."""
+    try:
+        return map(_second, headers._list)
+    except AttributeError:
+        return [name.lower() for name, _ in headers.raw]
 
 
 def _with(request: Any, extensions: dict[str, Any]) -> Any:

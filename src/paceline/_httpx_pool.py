@@ -32,6 +32,22 @@ def _mended(kind: Any) -> Any:
 def _assign(self: Any) -> list[Any]:
     """As of httpcore: gives those who wait a connection; returns connections that are to be closed."""
     closing: list[Any] = []
+    connections, requests = self._connections, self._requests
+    if len(connections) == 1 and len(requests) <= 1 and self._max_keepalive_connections > 0:
+        # One call after another: the connection at hand is the only one to look at.
+        only = connections[0]
+        if not requests:
+            if not only.is_closed() and not only.has_expired():
+                return closing
+        elif (
+            requests[0].is_queued()
+            and not only.is_closed()
+            and not only.has_expired()
+            and only.is_available()
+            and only.can_handle_request(requests[0].request.url.origin)
+        ):
+            requests[0].assign_to_connection(only)
+            return closing
     kept: list[Any] = []
     # What a request was given is its own, although it is idle until the request's task runs.
     taken = {request.connection for request in self._requests}

@@ -7,6 +7,7 @@ import functools
 import ssl
 import time
 import weakref
+from operator import itemgetter
 from typing import TYPE_CHECKING, Any, Final
 
 from . import events
@@ -28,11 +29,12 @@ from ._renewal import AsyncRenewal
 from .drive import aserve
 from .effects import Answer, Fault
 from .errors import MissingExtra
-from .signals import needs_body
+from .signals import needs_body, silent
 
 try:
     import aiohttp
     from aiohttp import payload
+    from multidict import istr
 
     from ._aiohttp_time import PutOff, begin, end, put_off, timed_out
 except ImportError:
@@ -49,7 +51,9 @@ if TYPE_CHECKING:
 __all__ = ["middleware", "session"]
 
 _REDIRECTS: Final = frozenset({301, 302, 303, 307, 308})
+_CREDENTIALS: Final = tuple(map(istr, CREDENTIAL_HEADERS))  # found without being made lower case each time
 _clock = time.perf_counter
+_first = itemgetter(0)
 
 
 def session(
@@ -159,7 +163,7 @@ class _Middleware:
         if self.policy.headers and not foreign:
             add_headers(headers, self.policy, str(place))
         credential = None
-        for name in CREDENTIAL_HEADERS:
+        for name in _CREDENTIALS:
             if name in headers:
                 credential = headers[name]
                 break
@@ -182,18 +186,36 @@ class _Middleware:
             # Nearly every request is granted at once and served at once, by an answer that says nothing of limits.
             permit = lane.line.try_acquire(1, True)
             if permit is not None:
+                began = _clock()
+                request._paceline_permit = permit  # type: ignore[attr-defined]
+                if type(timer) is PutOff:
+                    begin(timer)  # an earlier hop of the same call has waited
                 try:
-                    reply = await self._attempt(request, handler, lane, permit, first, None)
+                    response = await handler(request)
+                    if (
+                        response.status < 400
+                        and not (response.connection is not None and lane.holds)
+                        and "graphql" not in place.raw_path
+                        and silent(map(_first, response.raw_headers))
+                    ):
+                        if permit.wrote is None:
+                            permit.sent()  # another middleware answered, or a handler of a test
+                        lane.served(permit, SERVED)
+                        status = response.status
+                        response._paceline = (0.0, _clock() - began, status, time.time())  # type: ignore[attr-defined]
+                        if status in _REDIRECTS:
+                            self._note_hop(request, foreign)
+                        return response
+                    reply = await self._answer(request, response, lane, permit, began)
+                except (asyncio.CancelledError, aiohttp.ClientError, TimeoutError, OSError) as error:
+                    try:
+                        reply = self._fault(error, timer, permit, began, first)
+                    except BaseException:
+                        permit.cancel()
+                        raise
                 except BaseException:
                     permit.cancel()
                     raise
-                if isinstance(reply, Answer) and lane.serves(reply, [name for name, _ in reply.response.raw_headers]):
-                    lane.served(permit, SERVED)
-                    response: ClientResponse = reply.response
-                    response._paceline = (0.0, reply.elapsed, reply.status, reply.now)  # type: ignore[attr-defined]
-                    if reply.status in _REDIRECTS:
-                        self._note_hop(request, foreign)
-                    return response
         known = body._value if isinstance(body, payload.BytesPayload) else None
         call, rules = self._lanes.call(method, str(place), headers, replayable, chosen, lane.rules, known)
         scope = _Lane(lane, timer, first)
@@ -265,33 +287,42 @@ class _Middleware:
             else:
                 async with asyncio.timeout(max(0.001, left)):
                     response = await handler(request)
-            status, answered = response.status, response.headers
-            wants = (status >= 400 or not lane.plain or "graphql" in request.url.raw_path) and needs_body(
-                status, answered, url=str(request.url)
-            )
-            body, held = None, False
-            if wants and small_body(answered.get("Content-Length")):
-                try:
-                    body = await response.read()
-                except BaseException:
-                    response.close()
-                    raise
-            elif response.connection is not None:
-                held = lane.holds
-        except asyncio.CancelledError:
-            if not timed_out(timer):
+            return await self._answer(request, response, lane, permit, began)
+        except (asyncio.CancelledError, aiohttp.ClientError, TimeoutError, OSError) as error:
+            return self._fault(error, timer, permit, began, first)
+
+    async def _answer(self, request: Any, response: Any, lane: AsyncLane, permit: Any, began: float) -> Answer:
+        """What came, with its body where a signal may stand in it."""
+        status, answered = response.status, response.headers
+        wants = (status >= 400 or not lane.plain or "graphql" in request.url.raw_path) and needs_body(
+            status, answered, url=str(request.url)
+        )
+        body, held = None, False
+        if wants and small_body(answered.get("Content-Length")):
+            try:
+                body = await response.read()
+            except BaseException:
+                response.close()
                 raise
-            end(timer, first)
-            return Fault(TimeoutError(), "timeout", _clock() - began, time.time(), permit.wrote is not None)
-        except (aiohttp.ClientError, TimeoutError, OSError) as error:
-            end(timer, first)
-            if isinstance(error, ValueError):
-                raise  # nothing that could be sent
-            kind, sent = _kind_of(error, permit.wrote is not None)
-            return Fault(error, kind, _clock() - began, time.time(), sent)
+        elif response.connection is not None:
+            held = lane.holds
         if permit.wrote is None:
             permit.sent()  # another middleware answered, or a handler of a test
         return Answer(status, answered, body, response, _clock() - began, time.time(), held)
+
+    def _fault(self, error: BaseException, timer: Any, permit: Any, began: float, first: float) -> Fault:
+        """What broke, if it is something that another attempt may mend; else raises it."""
+        if isinstance(error, asyncio.CancelledError):
+            if not timed_out(timer):
+                raise error
+            end(timer, first)
+            return Fault(TimeoutError(), "timeout", _clock() - began, time.time(), permit.wrote is not None)
+        assert isinstance(error, Exception)
+        end(timer, first)
+        if isinstance(error, ValueError):
+            raise error  # nothing that could be sent
+        kind, sent = _kind_of(error, permit.wrote is not None)
+        return Fault(error, kind, _clock() - began, time.time(), sent)
 
     def _stamping_for(self, kind: Any) -> Any:
         self._kind, self._stamping = kind, _stamping(kind)
