@@ -28,7 +28,7 @@ def get(server, path="/items/1"):
 
 def run(pytester: pytest.Pytester, code: str, *options: str) -> pytest.RunResult:
     pytester.makepyfile(HEAD + code)
-    return pytester.runpytest_inprocess("-p", "no:randomly", "-p", "no:cacheprovider", *options)
+    return pytester.runpytest_subprocess("-p", "no:randomly", "-p", "no:cacheprovider", *options)
 
 
 def test_loading_it_imports_nothing() -> None:
