@@ -470,22 +470,16 @@ class Ledger:
 
     def served(self, now: float, granted: float, cost: Cost, signal: Signal) -> None:
         """`learn` and `release` in one, for a tracked permit that was written and whose answer says nothing of limits."""
-        if self._free:
-            self._last_served = now
-            if granted >= self._served_since:
-                self._served += self._weigh("requests", cost)
-            if self.in_flight:
-                self.in_flight -= 1
-            return
-        if self.only is None or cost != 1 or not self._told[0].limit.period or not self._tight.at_rest:
-            self.learn(now, granted, cost, signal)
-            self.release(granted, cost, True, True, now)
-            return
+        if not self._free:
+            if self.only is None or cost != 1 or not self._told[0].limit.period or not self._tight.at_rest:
+                self.learn(now, granted, cost, signal)
+                self.release(granted, cost, True, True, now)
+                return
+            if granted > self._pause.volley:
+                self._pause.streak = 0
         self._last_served = now
-        if granted > self._pause.volley:
-            self._pause.streak = 0
         if granted >= self._served_since:
-            self._served += 1.0
+            self._served += self._weigh("requests", cost)
         if self.in_flight:
             self.in_flight -= 1
 
