@@ -4,8 +4,10 @@ Pure and deterministic: the same entries in the same order give the same books i
 for itself which departure slots it was given. Slots are booked ahead in the order of the log; the moment of the
 last one booked is the ledger's present, whatever the store's clock says: it never goes back.
 
-Fair by construction: a call is given at most its seat's share of half the look-ahead (and of what may go at the same
-moment). A seat of less weight than another that wants too is held to its share of the rate.
+Fair by construction, in two ways. A seat holds at most its part (its share of half the look-ahead) in slots to come,
+and asks again once half of them have passed: those who always want stand in one ring, each with its part of it. And
+what a seat was given over its weight is its turn (start-time fair queueing, Goyal, Vin and Cheng 1996): one that is
+further ahead of another that wants than two parts gets only slots that are near, and would else go by unused.
 """
 
 from __future__ import annotations
@@ -28,9 +30,11 @@ if TYPE_CHECKING:
 
 __all__ = ["AHEAD", "FORMAT", "SEAT_KEPT", "Outcome", "Replica", "Seat", "Slot", "signal_from_json", "signal_to_json"]
 
-FORMAT: Final = 1  # of entries and snapshots; to be raised with every change that makes a replay end otherwise
+FORMAT: Final = 2  # of entries and snapshots; to be raised with every change that makes a replay end otherwise
 AHEAD: Final = 0.4  # seconds that slots are booked ahead where calls are quick
 _FARTHEST: Final = 5.0  # seconds ahead that a single slot may lie
+_NEAR: Final = 0.05  # seconds within which a slot that nobody took is anybody's
+_BY_NOW: Final = 0.01  # seconds by which a worker may take its slot for past before the store's clock says so
 SEAT_KEPT: Final = 30.0  # seconds without a call after which a worker is taken for gone, and its places come back
 _MOST_SLOTS: Final = 2000  # a call
 _MOST_SEATS: Final = 10_000
@@ -47,8 +51,10 @@ class Slot(NamedTuple):
 class Seat:
     """One worker as the log knows it.
 
-    seen, booked: when it last called, and last asked for slots. want: how many of them it was not given.
-    until: its last slot; flying: permits it holds and has not released; total: permits it was given.
+    seen, booked: when it last called, and last asked for slots. want: for how many of them it must wait.
+    turn: permits that it was given over its weight, counted so that seats that want can be compared.
+    held: its slots to come, as [first, last, permits] a call. flying: permits it holds and has not released.
+    total: permits it was given.
     """
 
     seq: int = 0
@@ -57,15 +63,26 @@ class Seat:
     want: int = 0
     flying: int = 0
     weight: float = 1.0
-    until: float = -inf
+    turn: float = 0.0
     total: float = 0.0
+    held: list[list[float]] = field(default_factory=list)
+
+    def ahead(self, now: float) -> float:
+        """Permits of its slots that come after `now`."""
+        held = self.held
+        while held and held[0][1] <= now:
+            del held[0]
+        return sum(
+            permits if first > now else permits * (last - now) / (last - first) for first, last, permits in held
+        )
 
 
 @dataclass(slots=True)
 class Outcome:
     """What an entry came to.
 
-    slots: given to its writer; error: why one of its costs can never be granted. next_at: when the first of those
+    slots: given to its writer; part: how many it may hold at once, where more were asked for. error: why one of its
+    costs can never be granted. next_at: when the first of those
     not given may go (infinite: not before something is released or answered), held_by: what stands in the way.
     void_before: slots booked earlier for moments before it must not be used any more.
     """
@@ -73,6 +90,7 @@ class Outcome:
     worker: str = ""
     seq: int = 0
     slots: list[Slot] = field(default_factory=list)
+    part: int = 0
     next_at: float | None = None
     held_by: str = ""
     void_before: float = -inf
@@ -91,6 +109,7 @@ class Replica:
         self.not_before = -inf
         self.paused: tuple[float, str] | None = None
         self.last = self.swept = -inf
+        self.turn = 0.0  # the least of those who wanted, never going back: where a seat that begins to want stands
         self.told = False
         self.lineage = ("", 0)  # the log that this one took the place of, and its last entry known here
 
@@ -99,13 +118,13 @@ class Replica:
     def snapshot(self) -> str:
         """The books as text."""
         seats = {
-            name: [s.seq, s.seen, s.booked, s.want, s.flying, s.weight, s.until, s.total]
+            name: [s.seq, s.seen, s.booked, s.want, s.flying, s.weight, s.turn, s.total, s.held]
             for name, s in self.seats.items()
         }
         return json.dumps(
             {
                 "format": FORMAT, "ledger": dump(self.ledger), "seats": seats, "cursor": self.cursor, "last": self.last, "swept": self.swept,
-                "not_before": self.not_before, "paused": self.paused, "told": self.told, "lineage": self.lineage,
+                "not_before": self.not_before, "paused": self.paused, "turn": self.turn, "told": self.told, "lineage": self.lineage,
             },
             separators=(",", ":"),
         )  # fmt: skip
@@ -126,7 +145,7 @@ class Replica:
             replica.seats = {name: Seat(*numbers) for name, numbers in saved["seats"].items()}
             replica.cursor, replica.not_before = float(saved["cursor"]), float(saved["not_before"])
             replica.last, replica.told = float(saved["last"]), bool(saved["told"])
-            replica.swept = float(saved["swept"])
+            replica.swept, replica.turn = float(saved["swept"]), float(saved["turn"])
             replica.lineage = (str(saved["lineage"][0]), int(saved["lineage"][1]))
             paused = saved["paused"]
             replica.paused = None if paused is None else (float(paused[0]), str(paused[1]))
@@ -164,6 +183,9 @@ class Replica:
             if isinstance(error, InputError):
                 raise
             raise InputError(f"what the store holds is not an entry of paceline's: {error!r}"[:200]) from None
+        if outcome.void_before > -inf:
+            for other in self.seats.values():
+                other.held.clear()
         self.last = now
         self.replayed = entry.index
         return outcome
@@ -236,45 +258,60 @@ class Replica:
     ) -> None:
         """Slots for [cost, how many, tracked], and as many `more` of cost 1 as may be had, the first `lead` seconds on."""
         ledger = self.ledger
-        seat.booked, seat.weight = now, max(1e-6, weight)
-        asked = sum(int(count) for _, count, _ in groups)
+        weight = max(1e-6, weight)
         rate = min((each.limit.rate for each in ledger._told if each.limit.period), default=inf) * ledger._tight.scale
         pace = 0.0 if rate == inf else 1.0 / rate
-        span = max(ahead, 2 * pace * len(self.seats))
-        rivals = [other for other in self.seats.values() if other is not seat and other.want and now - other.booked < span]
-        share = seat.weight / (seat.weight + sum(other.weight for other in rivals))
-        start = max(now + lead, self.cursor, self.not_before)
+        rivals = self._rivals(now, seat, weight, pace, ahead)
+        together = weight + sum(other.weight for other in rivals)
+        if not seat.want:
+            seat.turn = max(seat.turn, self.turn)
+        seat.booked, seat.weight = now, weight
+        near = now + lead + _NEAR
         farthest = max(now + lead + ahead, now + min((len(rivals) + 1) * 1.2 * pace + lead, _FARTHEST))
-        quantum = _MOST_SLOTS if rate == inf else max(1, int(rate * ahead / 2 * share))
-        # Who weighs less than others that want is spaced to its share of the rate: the others take what lies between.
-        turn = -inf
-        if any(other.weight > seat.weight for other in rivals):
-            turn = min(seat.until + 0.97 * pace / share, now + _FARTHEST)
-        moment, burst = start, 0
-        slots = outcome.slots
-        at = start
+        room = inf
+        if pace:
+            outcome.part = max(1, int(ahead / 2 / pace * weight / together))
+            room = outcome.part - seat.ahead(now + lead + _BY_NOW)
+        if rivals:
+            least = min(other.turn for other in rivals)
+            self.turn = max(self.turn, min(seat.turn, least))
+            # Turns may lie two parts apart, of those whose parts are the largest for their weight.
+            parts = ahead / 2 / pace / together if pace else 1.0
+            latest = least + 2 * max(parts, 1 / weight, *(1 / other.weight for other in rivals))
+        else:
+            self.turn, latest = max(self.turn, seat.turn), inf
+        asked, given, burst = 0, 0.0, 0.0
+        slots, moment, same = outcome.slots, max(now + lead, self.cursor, self.not_before), self.cursor
         for cost, count, tracked in (*groups, (1, more, 1)):
+            asked += int(count)
             for _ in range(int(count)):
-                if moment < turn and pace:
-                    outcome.next_at, outcome.held_by = turn, "pace"
+                if outcome.next_at is not None or outcome.error is not None:
                     break
-                if len(slots) >= quantum and (at > slots[0].at or len(slots) >= burst):
-                    outcome.next_at, outcome.held_by = at, "pace"
-                    break
+                until = farthest if seat.turn < latest else near
+                if given >= room:
+                    # More than its part only of what may go at one moment, and of that half its share.
+                    until = min(until, same) if given < burst or not slots else -inf
                 try:
-                    at = self._first(moment, cost, farthest)
+                    at = self._first(moment, cost, until)
                 except CostAboveQuota as error:
                     outcome.error = error
                     break
-                if at > farthest:
-                    outcome.next_at, outcome.held_by = at, ledger.held_by
+                if at > until:
+                    outcome.next_at, outcome.held_by = at, ledger.held_by or "pace"
+                    if near < at <= farthest and seat.turn >= latest:
+                        behind = (seat.turn - latest) * (together - weight) * pace
+                        outcome.next_at = max(at - _NEAR, now + min(behind, ahead / 2))
                     break
                 moment = at
                 if not slots:
+                    same = at
                     left = min((each.schedule.left(each.state, at) for each in ledger._told), default=inf)
-                    burst = _MOST_SLOTS if left == inf else ceil((left + 1) * share / 2)
+                    burst = _MOST_SLOTS if left == inf else ceil((left + 1) * weight / together / 2)
                 slots.append(Slot(at, cost))
-                seat.total += _plain(cost)
+                permits = _plain(cost)
+                given += permits
+                seat.total += permits
+                seat.turn += permits / weight
                 # What the server has counted and we have not heard of yet is no use by others.
                 if tracked:
                     ledger._unwritten += 1
@@ -283,14 +320,20 @@ class Replica:
                 if tracked or any(not each.limit.period for each in ledger._told):
                     seat.flying += 1
                     ledger.in_flight += 1
-            else:
-                continue
-            break
+                if len(slots) >= _MOST_SLOTS:
+                    outcome.next_at, outcome.held_by = at, "pace"
         if slots:
-            self.cursor = seat.until = slots[-1].at
-        seat.want = max(0, asked - len(slots))
-        if not seat.want:
+            self.cursor = slots[-1].at
+            seat.held.append([slots[0].at, slots[-1].at, given])
+        if asked - more <= len(slots):
             outcome.next_at = None
+        seat.want = max(0, asked - more - sum(slot.at <= near for slot in slots))
+
+    def _rivals(self, now: float, seat: Seat, weight: float, pace: float, ahead: float) -> list[Seat]:
+        """The other seats that must wait for what they want, as long as they can be expected to ask again."""
+        wanting = [other for other in self.seats.values() if other.want and other is not seat]
+        round_trip = pace * (weight + sum(other.weight for other in wanting))
+        return [other for other in wanting if now - other.booked < 2 * max(ahead, min(round_trip / other.weight, _FARTHEST))]
 
     def _first(self, moment: float, cost: Cost, farthest: float) -> float:
         """Books `cost` for the first moment from `moment` on that the limits allow, if it is not beyond `farthest`."""
@@ -298,6 +341,8 @@ class Replica:
             # Whole microseconds, so that a moment is the same number wherever it is read.
             whole = round(moment, 6)
             moment = whole if whole >= moment else round(whole + 1e-6, 6)
+            if moment > farthest:
+                return moment
             at = self.ledger.take(moment, cost)
             if at <= moment:
                 return moment

@@ -585,7 +585,7 @@ class Shared:
             self._call_at = after + max(0.0, min(first / 2, AHEAD / 4))
             self._next_at = None
         if outcome.next_at is not None:
-            self._plan(outcome.next_at, outcome.held_by, after, bool(outcome.slots))
+            self._plan(outcome.next_at, outcome.held_by, after, outcome.part)
         elif not outcome.slots:
             self._call_at, self._next_at = after, None
         if outcome.error is not None:
@@ -598,7 +598,7 @@ class Shared:
             return reply.snapshot_at
         return reply.entries[0].index - 1 if reply.entries else reply.last
 
-    def _plan(self, next_at: float, held_by: str, after: float, some: bool) -> None:
+    def _plan(self, next_at: float, held_by: str, after: float, part: int) -> None:
         """When to call again for the slots that were not to be had."""
         if next_at == inf:
             # Somebody must release or answer something first.
@@ -609,7 +609,10 @@ class Shared:
             at = next_at + self._off
             ahead = max(AHEAD, 4 * self._late_by)
             wait = at - after
-            if not some:
+            if self._slots:
+                # Once half of its part has gone, there is room for more.
+                self._call_at = self._slots[max(0, len(self._slots) - 1 - part // 2)][0]
+            else:
                 self._call_at = max(at - ahead / 2 if wait > ahead else at, after + 0.0005)
             self._next_at = at
         self.held_by = held_by
