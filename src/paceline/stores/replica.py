@@ -40,6 +40,7 @@ _MOST_SLOTS: Final = 2000  # a call
 _MOST_SEATS: Final = 10_000
 _WORD_KEPT: Final = 30 * 86_400.0  # seconds that a word of people without an end is kept, after the last call of anyone
 _LONGEST_NAME: Final = 100
+_AT_ONCE: Final = 0.01  # seconds ahead, within which a slot is no wait
 _SHORTEST_TURN, _LONGEST_TURN = 1.0, 60.0  # seconds that a worker's rate is counted over
 
 
@@ -98,7 +99,8 @@ class Seat:
 
     def rate(self, now: float, length: float) -> float:
         """Permits a second over about the last `length` seconds."""
-        gone = max(0.0, now - self.turn) / length
+        # Slots are booked ahead: up to the last of them, where it is still to come.
+        gone = max(0.0, max(now, self.until) - self.turn) / length
         if gone >= 1:
             return max(0.0, 2 - gone) * self.count / length
         return (self.count + (1 - gone) * self.before) / length
@@ -111,7 +113,7 @@ class Outcome:
     slots: given to its writer; error: why one of its costs can never be granted. next_at: when the first of those
     not given may go (infinite: not before something is released or answered), held_by: what stands in the way.
     void_before: slots booked earlier for moments before it must not be used any more.
-    steered: what it told all workers to do.
+    steered: what it told all workers to do. waiting: its callers that wait on, some for a slot that is theirs.
     """
 
     worker: str = ""
@@ -122,6 +124,7 @@ class Outcome:
     void_before: float = -inf
     learned: list[tuple[Learned, int]] = field(default_factory=list)
     steered: list[Steered] = field(default_factory=list)
+    waiting: int = 0
     error: CostAboveQuota | None = None
 
 
@@ -209,7 +212,7 @@ class Replica:
             seat.seq, seat.seen = outcome.seq, now
             for name, *given in said["o"]:
                 _OPERATIONS[name](self, now, seat, outcome, *given)
-            seat.waiting = max(0, int(said.get("n", 0)) - len(outcome.slots))
+            seat.waiting = outcome.waiting = _still_waiting(int(said.get("n", 0)), outcome.slots, now)
         except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
             if isinstance(error, InputError):
                 raise
@@ -544,6 +547,10 @@ _OPERATIONS: Final[dict[str, Any]] = {
     "settle": Replica._settle, "wrote": Replica._wrote,
 }  # fmt: skip
 _NOTHING: Final = Learned()
+
+
+def _still_waiting(callers: int, slots: Sequence[Slot], now: float) -> int:
+    return max(0, callers - sum(slot.at - now < _AT_ONCE for slot in slots)) if callers else 0
 
 
 def _plain(cost: Cost) -> float:

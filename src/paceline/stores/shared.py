@@ -499,7 +499,7 @@ class Shared:
             lead = max(0.0, self._late_by - self._sigma / 2)
             ahead = max(AHEAD, 4 * self._late_by)
             ops.append(["book", groups, more, self.weight * 8.0 ** max(-4, min(4, self.priority)), round(lead, 6), round(ahead, 3)])
-        waiting = max(0, self.wanted() - len(self._slots))
+        waiting = self.wanted()
         if not ops:
             if self._lost_at is None and waiting == self._said_waiting and now - self._said_at < _RENEW:
                 return Message(self._log, replica.replayed, keep=self._keep())
@@ -593,7 +593,7 @@ class Shared:
         self._unsure = None
         self._seen_at = after
         if mine is not None:
-            self._said_waiting = max(0, self._said_waiting - len(mine[1].slots))
+            self._said_waiting = mine[1].waiting
         there = mine[0] if mine is not None else (reply.clock - reply.base) / 1e6
         steady = self._bracket(before, after, there)
         guards = [base_guard(told.limit.period) for told in replica.ledger._told if told.limit.period]
