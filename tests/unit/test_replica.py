@@ -70,6 +70,9 @@ def test_all_replays_are_the_same(limit: str, seed: int) -> None:
             log.say(round(now + 0.01, 6), worker, *ops)
         if rng.random() < 0.1:
             log.say(now, worker, ["learn", now, 1, [True, 0.3, False, False, [], "generic"], 429])
+        if rng.random() < 0.1:
+            told = [["pause", rng.choice([0.2, None]), "why"], ["set", ["15/s"]], ["reset"], ["sent", 3], ["here", "host:1"]]
+            log.say(now, worker, rng.choice(told), ["resume"])
         if len(log.entries) >= cut and snapshot is None:
             snapshot = (log.replica.snapshot(), log.replica.replayed)
     whole = Replica()

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import sys
 import time
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 
@@ -48,7 +49,15 @@ def command() -> None:
 def _subcommand(name: str, examples: str) -> Callable[[Callable[..., None]], click.Command]:
     """A subcommand that has --store and --json."""
 
-    def make(function: Callable[..., None]) -> click.Command:
+    def make(act: Callable[..., None]) -> click.Command:
+        @functools.wraps(act)
+        def function(**options: Any) -> None:
+            try:
+                act(**options)
+            except StoreUnavailable as error:
+                error.add_note("start it, or name another with --store; whether a change was taken in, `paceline limits show` tells")
+                raise
+
         function = click.option("--json", "machine", is_flag=True, help="One JSON object a scope, one a line.")(function)
         function = click.option(
             "--store", "url", default=DEFAULT_STORE, show_default=True, metavar="URL",
