@@ -167,7 +167,9 @@ def test_a_limit_set_by_hand_holds_for_all(before: str, after: str, begin: float
     limit = Limit.parse(after)
     moments = fleet.since(told + HEARD, ended)
     check(moments, limit, fleet.clock.offset)
-    assert len(fleet.since(ended - 6, ended)) >= 0.75 * 6 * limit.rate - (limit.burst or 1)
+    # A small bucket shared by several is used less well, set by hand or not.
+    share = 0.75 if limit.burst is None else 0.3
+    assert len(fleet.since(ended - 6, ended)) >= share * 6 * limit.rate - 1
     assert {event.limits for event in fleet.steered("set")} == {after}
     assert len(fleet.steered("set")) == 2
 
