@@ -41,17 +41,20 @@ def page() -> str:
             command = group.get_command(context, name)
             assert command is not None
             parts.append(_section(name, command, context))
+            if isinstance(command, click.Group):
+                with click.Context(command, info_name=name, parent=context) as inner:
+                    parts += [_section(f"{name} {each}", below, inner) for each, below in command.commands.items()]
     return "\n".join(parts)
 
 
 def _section(name: str, command: click.Command, parent: click.Context) -> str:
-    context = click.Context(command, info_name=name, parent=parent)
+    context = click.Context(command, info_name=name.rpartition(" ")[2], parent=parent)
     usage = " ".join(["paceline", name, *command.collect_usage_pieces(context)])
     lines = [f"## paceline {name}", "", f"    {usage}", ""]
     lines += [_prose(command.help or ""), ""]
     options = [each for each in command.get_params(context) if isinstance(each, click.Option)]
-    lines += ["| option | default | |", "| --- | --- | --- |"]
-    lines += [_row(option, context) for option in options if "--help" not in option.opts]
+    rows = [_row(option, context) for option in options if "--help" not in option.opts]
+    lines += ["| option | default | |", "| --- | --- | --- |", *rows] if rows else []
     if command.epilog:
         lines += ["", "```text", inspect.cleandoc(command.epilog.replace("\b\n", "\n").strip("\n")), "```"]
     return "\n".join(lines) + "\n"

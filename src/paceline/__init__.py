@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from .limiter import AsyncLimiter, Limiter, Permit
     from .limits import Limit
     from .nested import NestedRetryWarning
+    from .operating import LimitReport, ScopeReport, Scopes, WorkerReport
     from .paging import Paging, apages, cursor, link, offset, page, pages
     from .policy import Policy
     from .retry import Retry
@@ -40,6 +41,7 @@ _HOMES: Final = {
     "GaveUp": "errors",
     "InputError": "errors",
     "Limit": "limits",
+    "LimitReport": "operating",
     "LimitState": "ledger",
     "LimitSyntaxError": "errors",
     "Limiter": "limiter",
@@ -53,8 +55,11 @@ _HOMES: Final = {
     "Record": "jobs.api",
     "Retry": "retry",
     "RetryLater": "errors",
+    "ScopeReport": "operating",
     "ScopeState": "ledger",
+    "Scopes": "operating",
     "Signal": "signals",
+    "WorkerReport": "operating",
     "afetch": "jobs.api",
     "apages": "paging",
     "cursor": "paging",
@@ -73,6 +78,7 @@ __all__ = [
     "GaveUp",
     "InputError",
     "Limit",
+    "LimitReport",
     "LimitState",
     "LimitSyntaxError",
     "Limiter",
@@ -86,8 +92,11 @@ __all__ = [
     "Record",
     "Retry",
     "RetryLater",
+    "ScopeReport",
     "ScopeState",
+    "Scopes",
     "Signal",
+    "WorkerReport",
     "__version__",
     "afetch",
     "apages",

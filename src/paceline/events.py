@@ -24,6 +24,7 @@ __all__ = [
     "Refused",
     "Retrying",
     "Sink",
+    "Steered",
     "StoreBack",
     "StoreLost",
     "StoreReplaced",
@@ -195,6 +196,23 @@ class StoreReplaced(Event):
     name: ClassVar[str] = "store_replaced"
     level: ClassVar[str] = "warning"
     reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Steered(Event):
+    """Somebody steers a shared scope, for all its workers; `action`: pause, resume, set or reset.
+
+    until: when a pause ends by itself (epoch seconds; None: not before `resume`). limits, before: those in force from
+    now on, which win over what policies say after `set`, and until now.
+    """
+
+    name: ClassVar[str] = "steered"
+    level: ClassVar[str] = "warning"
+    action: Literal["pause", "resume", "set", "reset"]
+    until: float | None = None
+    reason: str = ""
+    limits: str = ""
+    before: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

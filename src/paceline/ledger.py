@@ -30,7 +30,7 @@ from .schedules.fixed import Fixed
 if TYPE_CHECKING:
     from .signals import Quota, Signal
 
-__all__ = ["Cost", "Learned", "Ledger", "LimitState", "ScopeState"]
+__all__ = ["BY_HAND", "Cost", "Learned", "Ledger", "LimitState", "ScopeState"]
 
 _FIRST_PROBE: Final = 1.0  # seconds of pause where a refusal names no wait; doubles up to _LAST_PROBE
 _LAST_PROBE: Final = 60.0
@@ -44,6 +44,7 @@ _GROWN: Final = 5.0  # cycles after which the average rate says too little, beca
 _STEP_BACK: Final = 0.9
 _FOREIGN_SLACK: Final = 2.0  # permits by which the server's count may differ from ours
 _MOST_LED: Final = 8
+BY_HAND: Final = "paused by hand"
 
 
 class Ledger:
@@ -66,6 +67,7 @@ class Ledger:
         self._unwritten = 0
         self._pause = Pause()
         self._held_until = -inf  # by hand
+        self._held_for = ""
         self._ramp: Ramp | None = None
         self._led: dict[str, Led] = {}
         self._probing = False
@@ -246,8 +248,8 @@ class Ledger:
             self.held_by = "cooldown"
             return self._pause.until
         if self._held_until > -inf:
-            self._held_until = -inf
-            self._settle_path()
+            # As after a cooldown: those who waited do not all go at once.
+            self._pause.until, self._held_until = max(self._pause.until, self._held_until), -inf
         if self._pause.until > -inf:
             self._end_pause(now)
         if self._probing and self._probe_at is not None:
@@ -362,15 +364,15 @@ class Ledger:
 
     # ---- pauses ---------------------------------------------------------------------------------
 
-    def pause(self, until: float) -> None:
+    def pause(self, until: float, reason: str = "") -> None:
         """Pauses the scope by hand until the moment `until` (infinite: until `resume`); no cooldown is made shorter."""
-        self._held_until = until
+        self._held_until, self._held_for = until, reason
         self._settle_path()
 
     def resume(self, now: float) -> float | None:
-        """Ends all pauses at once, without a ramp; returns how long they would still have lasted."""
+        """Ends all pauses at once, with a ramp as after a cooldown; returns how long they would still have lasted."""
         until = max(self._pause.until, self._held_until)
-        self._pause.until = self._held_until = -inf
+        self._pause.until, self._held_until = now if until > now else -inf, -inf
         self._ramp, self._probing, self._probe_at = None, False, None
         self._settle_path()
         return until - now if until > now else None
@@ -427,7 +429,7 @@ class Ledger:
 
     @property
     def cooling(self) -> tuple[float, str] | None:
-        """(until, reason) of the pause last begun, even if its time is over and nobody has come since."""
+        """(until, reason) of the cooldown last begun, even if its time is over and nobody has come since."""
         return (self._pause.until, self._pause.reason) if self._pause.until > -inf else None
 
     # ---- learning -------------------------------------------------------------------------------
@@ -719,6 +721,11 @@ class Ledger:
 
     # ---- how things stand -----------------------------------------------------------------------
 
+    @property
+    def by_hand(self) -> str:
+        """What a pause by hand is called, with its reason where one was given."""
+        return f"{BY_HAND}: {self._held_for}" if self._held_for else BY_HAND
+
     def look(self, now: float, waiting: int, next_at: float | None) -> ScopeState:
         """The scope as it stands at `now`."""
         pause, by_hand = self._pause, self._held_until >= self._pause.until
@@ -732,7 +739,7 @@ class Ledger:
             next_at=next_at + self.offset if next_at is not None else None,
             in_flight=self.in_flight,
             paused_until=until + self.offset if until > now else None,
-            paused_for=("paused by hand" if by_hand else pause.reason) if until > now else None,
+            paused_for=(self.by_hand if by_hand else pause.reason) if until > now else None,
         )
 
     def rested(self, now: float) -> bool:

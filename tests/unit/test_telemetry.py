@@ -47,6 +47,11 @@ EVERY = (
     events.StoreLost(at=AT, scope="s", error="the store redis://db:6379/0 cannot be used: timed out", then="share"),
     events.StoreBack(at=AT, scope="s", lasted=3.0),
     events.StoreReplaced(at=AT, scope="s", reason="the store lost what it knew of this scope"),
+    events.Steered(at=AT, scope="s", action="pause", until=AT + 60, reason="maintenance"),
+    events.Steered(at=AT, scope="s", action="pause"),
+    events.Steered(at=AT, scope="s", action="resume"),
+    events.Steered(at=AT, scope="s", action="set", limits="50/2s", before="100/2s"),
+    events.Steered(at=AT, scope="s", action="reset", limits="100/2s", before="50/2s"),
     events.Progress(
         at=AT, scope="s", done=10, total=40, fetched=9, failed=1, refused=2, rate=4.5, waiting_for="cooldown",
         waiting_until=AT + 60,

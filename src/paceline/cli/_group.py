@@ -47,6 +47,9 @@ COMMANDS: Final[dict[str, Entry]] = {
     "explain": Entry(
         "paceline.cli.explain:command", "Say what a response means: refused or not, and wait until when."
     ),
+    "limits": Entry(
+        "paceline.cli.limits:command", "Look at the scopes of a store, live; pause, resume, set, reset them."
+    ),
     "policies": Entry("paceline.cli.policies:command", "List the providers' presets, their limits and where these are from."),
 }
 

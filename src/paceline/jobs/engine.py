@@ -13,6 +13,7 @@ import time
 from collections import deque
 from dataclasses import dataclass, field
 from functools import partial
+from math import isfinite
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol
 from urllib.parse import urljoin, urlsplit
 
@@ -477,7 +478,9 @@ class Engine:
         for lane in self._lanes.values():
             if lane.asking is not None:
                 state = lane.line.state()
-                return lane.line.ledger.held_by, state.paused_until or state.next_at
+                until = state.paused_until or state.next_at
+                # A pause by hand may have no end.
+                return lane.line.ledger.held_by, until if until is not None and isfinite(until) else None
         return None, None
 
     # ---- leaving --------------------------------------------------------------------------------

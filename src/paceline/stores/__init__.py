@@ -15,7 +15,7 @@ from ..errors import InputError, MissingExtra
 if TYPE_CHECKING:
     from .protocol import Store
 
-__all__ = ["STORES", "default_store", "open_store", "plain_name"]
+__all__ = ["DEFAULT_STORE", "STORES", "default_store", "open_store", "plain_name"]
 
 # What begins a store's URL, and where it is made: module, function or class, what it is given.
 STORES: Final = {
@@ -29,6 +29,8 @@ STORES: Final = {
     "redis+sentinel": "paceline.stores.redis:RedisStore",
     "redis+cluster": "paceline.stores.redis:RedisStore",
 }
+# Where the command line looks for scopes that no store is named for: the file of `default_store`.
+DEFAULT_STORE: Final = "sqlite:"
 _RIGHT: Final = "write memory:, sqlite:///path/to/file.db, redis://host:6379/0, redis+sentinel:// or redis+cluster://"
 
 _opened: dict[str, Store] = {}

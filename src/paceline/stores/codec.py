@@ -31,7 +31,7 @@ _KINDS: Final = {
 }  # fmt: skip
 _MADE_ANEW: Final = frozenset({"schedule"})
 _LEDGER: Final = (
-    "offset", "held_by", "in_flight", "_unwritten", "_pause", "_held_until", "_ramp", "_led", "_probing", "_probe_at",
+    "offset", "held_by", "in_flight", "_unwritten", "_pause", "_held_until", "_held_for", "_ramp", "_led", "_probing", "_probe_at",
     "_served", "_served_since", "_last_served", "_tight", "_cycle", "_fewer_at", "_wished_at", "_told",
 )  # fmt: skip
 

@@ -25,6 +25,7 @@ from ..events import (
     LimitLearned,
     LimitMismatch,
     Sink,
+    Steered,
     StoreBack,
     StoreLost,
     StoreReplaced,
@@ -723,6 +724,10 @@ class Line:
                 self._news.append(StoreBack(at=at, scope=self.scope, lasted=facts))
             elif kind == "anew":
                 self._news.append(StoreReplaced(at=at, scope=self.scope, reason=facts))
+            elif kind == "steered":
+                until = facts.until if facts.until is not None and facts.until < inf else None
+                said = facts._replace(until=until)._asdict()
+                self._news.append(Steered(at=at, scope=self.scope, **said))
             else:
                 learned, status = facts
                 if learned.began:

@@ -2,8 +2,9 @@
 
 Answers a line's questions like a ledger, from slots that were booked in the store for this process. It does no I/O:
 `steps` yields the messages to be sent and is sent the replies. One call is under way at a time; whoever wants
-a permit meanwhile is taken along by the next one. Nothing here polls: a call is made when somebody wants a slot
-and none is in hand, or when there is something that others must know.
+a permit meanwhile is taken along by the next one. A call is made when somebody wants a slot and none is in hand, when
+there is something that others must know, and while somebody waits at least every half second: a look, which appends
+nothing, so that a pause, its end and other limits are heard wherever they were told.
 
 The store's clock is bracketed by this process's own at every call (before, after), and the tightest bracket counts:
 a slow store delays slots, it does not make them late or lose them.
@@ -12,7 +13,9 @@ a slow store delays slots, it does not make them late or lose them.
 from __future__ import annotations
 
 import json
+import os
 import secrets
+import socket
 from collections import deque
 from dataclasses import replace
 from math import inf
@@ -20,7 +23,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 
 from .._records import LimitState, ScopeState
 from ..errors import CostAboveQuota
-from ..ledger import Cost, Learned, Ledger
+from ..ledger import BY_HAND, Cost, Learned, Ledger
 from ..schedules import base_guard
 from ..signals import Signal
 from .codec import dump, load
@@ -45,6 +48,8 @@ _STEP: Final = 0.25  # seconds by which a clock must jump to be noticed
 _FIRST_ASK, _LAST_ASK = 0.01, 0.5  # seconds between calls while only others' doings can free anything
 _FIRST_TRY, _LAST_TRY = 0.1, 5.0  # seconds between tries to reach a lost store
 _OWN_KEPT: Final = 256
+_LOOK: Final = 0.5  # seconds after which one who waits, or sends without slots, looks what others have told
+_RENEW: Final = SEAT_KEPT / 3  # seconds after which such a look says that this worker is there
 _RETURNING: Final = 0.1  # seconds between calls while others are still to come back to a store that was lost
 _ROUNDS: Final = 12
 
@@ -125,7 +130,11 @@ class Shared:
         self._recent = 0
         self._pace = 0.0
         self._pace_at = self._now()
-        self._seen_at = -inf
+        self._seen_at = self._said_at = -inf  # when the store was last heard, and last told anything
+        self._said_waiting = 0
+        self._due = inf  # of whoever waits here
+        self._freely = 0  # permits of a scope without limits, which nothing was booked for
+        self.name = f"{socket.gethostname()}:{os.getpid()}"
         self._flying = 0
         self._outstanding = 0
 
@@ -182,12 +191,15 @@ class Shared:
             return self._take_alone(now, cost, tracked)
         replica = self.replica
         if replica is not None and self._joined and replica.ledger._free and now >= self._paused_until:
+            self._freely += 1
+            if now - self._seen_at > _LOOK:
+                self._soon(now)
             return self._grant(now, now, tracked)
         if self._slots:
             self._drop_late(now)
         if now < self._paused_until:
             self.held_by = self._paused_for
-            self._want(now, self._flush_at)
+            self._want(now, inf)
             return self._paused_until
         for index, (at, slot) in enumerate(self._slots):
             if slot.cost == cost:
@@ -195,8 +207,7 @@ class Shared:
                     del self._slots[index]
                     return self._grant(now, slot.at + self._ref, tracked)
                 self.held_by = "pace"
-                if self.wanted() > len(self._slots):
-                    self._want(now, self._call_at)
+                self._want(now, self._call_at if self.wanted() > len(self._slots) else inf)
                 return at
         if replica is not None and self._joined:
             for told in replica.ledger._told:
@@ -210,7 +221,8 @@ class Shared:
 
     def _want(self, now: float, at: float) -> None:
         self._wanted = True
-        if not self.calling and now >= min(at, self._flush_at):
+        self._due = min(at, self._flush_at, self._seen_at + _LOOK)
+        if not self.calling and now >= self._due:
             self.wants_call = True
 
     def _grant(self, now: float, at: float, tracked: bool) -> float:
@@ -239,7 +251,7 @@ class Shared:
             return moment
         if self._lost_at is not None:
             return min(moment, self._call_at)
-        return max(now, min(moment, self._call_at, self._flush_at)) if self._wanted else moment
+        return max(now, min(moment, self._due)) if self._wanted else moment
 
     @property
     def flush_at(self) -> float:
@@ -297,6 +309,7 @@ class Shared:
             self._alone.cancel(self._there(granted), cost, tracked)
             return
         if self.replica is not None and self.replica.ledger._free:
+            self._freely = max(0, self._freely - 1)
             return
         slot = Slot(self._slot(granted), cost)
         self._slots.appendleft((slot.at + self._off, slot))
@@ -475,17 +488,28 @@ class Shared:
             return replace(self._unsure, since=replica.replayed, snapshot=None)
         groups, more = demand() if self._lost_at is None and not self._alone_used else ([], 0)
         ops: list[list[Any]] = []
+        now = self._now()
+        if now - self._said_at > SEAT_KEPT - 1:
+            ops.append(["here", self.name])
         if not self._joined:
             ops.insert(0, ["join", [str(limit) for limit in self.told]])
         ops += self._take_ops()
-        if (groups or more) and self._paused_until <= self._now():
+        # Who only looks asks for nothing before it is due.
+        if (groups or more) and self._paused_until <= now and (ops or now >= self._call_at):
             lead = max(0.0, self._late_by - self._sigma / 2)
             ahead = max(AHEAD, 4 * self._late_by)
             ops.append(["book", groups, more, self.weight * 8.0 ** max(-4, min(4, self.priority)), round(lead, 6), round(ahead, 3)])
+        waiting = self.wanted()
         if not ops:
+            if self._lost_at is None and waiting == self._said_waiting and now - self._said_at < _RENEW:
+                return Message(self._log, replica.replayed, keep=self._keep())
             ops.append(["seen"])
         self.seq += 1
-        text = json.dumps({"f": FORMAT, "w": self.worker, "s": self.seq, "o": ops}, separators=(",", ":"))
+        self._said_at, self._said_waiting = now, waiting
+        said = {"f": FORMAT, "w": self.worker, "s": self.seq, "o": ops}
+        if waiting:
+            said["n"] = waiting
+        text = json.dumps(said, separators=(",", ":"))
         snapshot, at = None, 0
         gone: tuple[str, ...] = ()
         if self._snapshot_due:
@@ -517,6 +541,9 @@ class Shared:
         if self._done:
             ops.append(["done", self._done])
             self._done = []
+        if self._freely:
+            ops.append(["sent", self._freely])
+            self._freely = 0
         if self._alone_used and (self._lost_at is None or self._back_at is not None):
             ops.insert(0, ["own", [[self._there(at), permits] for at, permits in self._alone_used]])
             self._alone_used = []
@@ -524,14 +551,21 @@ class Shared:
 
     def _keep(self) -> float:
         """Seconds that the store must remember the scope for."""
-        return 3600.0 + 2 * max((limit.period for limit in (*self.limits, *self.told)), default=0.0)
+        told = 0.0 if self.replica is None else self.replica.kept(self.replica.last)
+        return 3600.0 + max(told, 2 * max((limit.period for limit in (*self.limits, *self.told)), default=0.0))
 
     def _take_in(self, reply: Reply, before: float, after: float) -> bool:
         """Replays what came back; False: the clock jumped, and the log is to be begun anew."""
         replica = self.replica
         assert replica is not None
         if reply.snapshot is not None and reply.snapshot_at > replica.replayed:
+            known = replica.ledger.limits
             self.replica = replica = Replica.restore(reply.snapshot, reply.snapshot_at, reply.base / 1e6)
+            # What led there was not heard: the pause and the limits are those of the books.
+            self._paused_until = -inf
+            if replica.ledger.limits != known:
+                self._void(inf)
+            self._heed_pause(replica)
         mine = None
         for entry in reply.entries:
             if entry.index <= replica.replayed:
@@ -540,11 +574,14 @@ class Shared:
             if outcome.void_before > -inf:
                 self._void(inf if outcome.void_before == inf else outcome.void_before + self._off)
             own = outcome.worker == self.worker
+            if outcome.steered:
+                # The last word holds, also where it is less than the one before; who waits is timed anew.
+                self._paused_until = -inf
+                self._call_at, self._next_at = after, None
+                if not own:
+                    self.heard += [("steered", each._replace(until=self._epoch(each.until))) for each in outcome.steered]
             if replica.paused is not None:
-                self._paused_until = max(self._paused_until, replica.paused[0] + self._off)
-                self._paused_for = "paused" if replica.paused[1] == "paused by hand" else "cooldown"
-                if replica.paused[0] < replica.last:
-                    replica.paused = None
+                self._heed_pause(replica)
             elif outcome.void_before == inf:
                 self._paused_until = -inf
             if own and outcome.seq == self.seq:
@@ -555,6 +592,8 @@ class Shared:
         self._joined = True
         self._unsure = None
         self._seen_at = after
+        if mine is not None:
+            self._said_waiting = mine[1].waiting
         there = mine[0] if mine is not None else (reply.clock - reply.base) / 1e6
         steady = self._bracket(before, after, there)
         guards = [base_guard(told.limit.period) for told in replica.ledger._told if told.limit.period]
@@ -591,6 +630,18 @@ class Shared:
         if outcome.error is not None:
             self._call_at = after
         return True
+
+    def _heed_pause(self, replica: Replica) -> None:
+        if replica.paused is not None:
+            until, reason = replica.paused
+            if until + self._off > self._paused_until:
+                self._paused_until = until + self._off
+                self._paused_for = "paused" if reason.startswith(BY_HAND) else "cooldown"
+            if until < replica.last:
+                replica.paused = None
+
+    def _epoch(self, there: float | None) -> float | None:
+        return None if there is None else there + self._off + self.offset
 
     @staticmethod
     def _last_snapshot(reply: Reply) -> int:
@@ -695,8 +746,8 @@ class Shared:
             self._slots = deque((at, Slot(round(at - self._off, 6), slot.cost)) for at, slot in self._slots)
             self.heard.append(("anew", "the store lost what it knew of this scope, or was replaced"))
         self._unsure_again()
-        if replica.paused is not None and replica.paused[0] > replica.last:
-            self._paused_until = max(self._paused_until, replica.paused[0] + self._off)
+        self._said_at = -inf  # nobody there knows this worker's name
+        self._heed_pause(replica)
 
     def _unsure_again(self) -> None:
         """A call of unknown fate is not repeated as it was in another log: what it had to say is, where it is missing."""

@@ -17,6 +17,7 @@ from ..events import (
     Progress,
     Refused,
     Retrying,
+    Steered,
     StoreBack,
     StoreLost,
     StoreReplaced,
@@ -196,10 +197,27 @@ def _what(event: Event) -> str:
             return f"the store answers again after {duration(event.lasted)}"
         case StoreReplaced():
             return f"{event.reason}; told anew what the workers know"
+        case Steered():
+            return _steered(event)
         case Progress():
             return progress_text(event)
         case _:
             return f"{event.name} {event.facts()}"
+
+
+def _steered(event: Steered) -> str:
+    match event.action:
+        case "pause":
+            until = "until it is resumed" if event.until is None else f"until {moment(event.until, event.at)}"
+            return f"paused by hand, for all workers, {until}{f': {event.reason}' if event.reason else ''}"
+        case "resume":
+            return "resumed by hand: all workers go on, slowly at first"
+        case "set":
+            before = f", instead of {event.before}" if event.before else ""
+            return f"limits set by hand, for all workers: {event.limits}{before}; they win over every policy until a reset"
+        case _:
+            limits = f": {event.limits}" if event.limits else ""
+            return f"reset by hand: what was learned, counted and set is forgotten; the policies' limits hold again{limits}"
 
 
 def progress_text(event: Progress) -> str:
