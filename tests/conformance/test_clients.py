@@ -77,6 +77,25 @@ def test_a_refused_post_is_sent_again_whole_over_the_same_connection(kind: Kind)
     assert len({each.peer for each in script.seen}) == 1
 
 
+@pytest.mark.parametrize("way", ["at once", "after waiting"])
+def test_a_refusal_that_comes_as_a_200_is_seen(kind: Kind, way: str) -> None:
+    """A good status with a wait in its headers and an error in its body is a refusal: no row is lost to it."""
+    hidden = {
+        "headers": {"Retry-After-Ms": "20", "Content-Type": "application/json"},
+        "body": b'{"error":"rate_limited","message":"API rate limit exceeded"}',
+    }
+    with scripted(*[{}] * (way != "at once"), hidden, {"body": b"a row"}) as script:
+
+        async def act(send: Any) -> None:
+            if way != "at once":
+                await send("GET", script.url)
+            reply = await send("GET", script.url)
+            assert reply.body == b"a row"
+            assert [attempt.refused for attempt in history(reply.response)] == [True, False]
+
+        kind.run(quick("1000/s" if way == "at once" else "1/20ms steady"), act)
+
+
 @pytest.mark.parametrize(("method", "arrivals"), [("GET", 2), ("PUT", 2), ("POST", 1)])
 def test_a_failure_is_repeated_only_where_that_does_no_harm(kind: Kind, method: str, arrivals: int) -> None:
     """A 503 is tried again for idempotent methods; a POST's is handed out as it is."""
