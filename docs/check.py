@@ -33,7 +33,8 @@ PROGRAMS: Final[dict[str, str]] = {
     **{
         f"examples/{name}.py": f"python examples/{name}.py {_STAGE}"
         for name in (
-            "decorator_limit", "session_reuse", "httpx_gather", "structlog_events", "pipeline", "tenacity_alone",
+            "decorator_limit", "session_reuse", "httpx_gather", "structlog_events", "pipeline", "redis_shared",
+            "tenacity_alone",
         )
     },
     **{

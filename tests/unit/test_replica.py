@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from paceline.errors import InputError
 from paceline.stores.protocol import Entry
-from paceline.stores.replica import Replica
+from paceline.stores.replica import FORMAT, Replica
 
 
 class Log:
@@ -27,7 +27,7 @@ class Log:
     def say(self, at: float, worker: str, *ops: list[Any]) -> list[float]:
         """Appends one entry and gives the slots that it was given."""
         seq = self.seqs[worker] = self.seqs.get(worker, 0) + 1
-        entry = Entry(len(self.entries) + 1, at, json.dumps({"f": 1, "w": worker, "s": seq, "o": ops}))
+        entry = Entry(len(self.entries) + 1, at, json.dumps({"f": FORMAT, "w": worker, "s": seq, "o": ops}))
         self.entries.append(entry)
         return [slot.at for slot in self.replica.apply(entry).slots]
 
@@ -108,7 +108,7 @@ def test_a_dead_worker_gives_its_places_back() -> None:
     assert len(log.book(31.0, "b", 1)) == 1
 
 
-@pytest.mark.parametrize("text", ["", "[]", '{"f": 2, "w": "a", "s": 1, "o": []}', '{"f": 1, "w": "a", "s": 1, "o": [["nonsense"]]}'])
+@pytest.mark.parametrize("text", ["", "[]", '{"f": 99, "w": "a", "s": 1, "o": []}', f'{{"f": {FORMAT}, "w": "a", "s": 1, "o": [["nonsense"]]}}'])
 def test_what_is_no_entry_is_refused(text: str) -> None:
     """An entry of a newer version, or of another program, is an error that says so; nothing of it is run."""
     with pytest.raises(InputError, match="paceline"):

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 __all__ = ["AHEAD", "FORMAT", "SEAT_KEPT", "Outcome", "Replica", "Seat", "Slot", "signal_from_json", "signal_to_json"]
 
-FORMAT: Final = 1  # of entries and snapshots; to be raised with every change that makes a replay end otherwise
+FORMAT: Final = 2  # of entries and snapshots; to be raised with every change that makes a replay end otherwise
 AHEAD: Final = 0.4  # seconds that slots are booked ahead where calls are quick
 _FARTHEST: Final = 5.0  # seconds ahead that a single slot may lie
 SEAT_KEPT: Final = 30.0  # seconds without a call after which a worker is taken for gone, and its places come back
