@@ -71,6 +71,7 @@ def command(context: click.Context, /, items: int, limit: str, seed: int, progre
 
 
 def _run(items: int, limit: Limit, seed: int, progress: str) -> int:
+    from ..jobs.sender import AiohttpSender  # noqa: F401 - what is missing is said before anything else
     from ..testing import Settings
 
     settings = Settings.of([limit], (), {**_FAULTS, "charge_refused": True, "seed": seed})
