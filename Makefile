@@ -38,7 +38,7 @@ docs: $(VENV)/.dev ## write the generated pages of docs/ anew, from the program
 	@$(BIN)/python docs/presets.py
 	@$(BIN)/python docs/check.py --page
 
-check-table: $(VENV)/.dev ## measure anew what paceline check finds (about ten minutes)
+check-table: $(VENV)/.dev ## measure anew what paceline check finds (about six minutes)
 	@$(BIN)/python docs/check.py
 
 bench: $(VENV)/.dev ## CPU time of a fetched request, beside a raw aiohttp loop

@@ -24,7 +24,7 @@ from pathlib import Path
 SERVE = ["-m", "paceline", "serve", "--port", "0"]
 BARE = """
 import asyncio, httptools
-from paceline.testing.server import new_event_loop
+from paceline.testing.loop_thread import new_event_loop
 class Bare(asyncio.Protocol):
     def connection_made(self, transport):
         self.transport, self.parser = transport, httptools.HttpRequestParser(self)

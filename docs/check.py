@@ -1,6 +1,6 @@
 """Measures what `paceline check` finds, and writes `docs/explanation/what-check-finds.md` from it.
 
-    python docs/check.py            (about ten minutes)
+    python docs/check.py            (about six minutes)
     python docs/check.py --only 'paceline fetch'
     python docs/check.py --page     (the page alone, from the figures that are kept beside it)
 """

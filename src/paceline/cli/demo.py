@@ -191,7 +191,7 @@ def _serving(settings: Settings) -> Iterator[tuple[str, Callable[[], Account]]]:
 
 
 def _serve(settings: Settings, pipe: Connection) -> None:
-    from ..testing.server import new_event_loop
+    from ..testing.loop_thread import new_event_loop
 
     # Ctrl-C is for the client: it ends the job in order, and the server with it.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
