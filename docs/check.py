@@ -56,6 +56,10 @@ All are told the limit at the beginning, but `paceline fetch` without `--limit`,
 without a limiter, `tenacity_alone`, `requests_urllib3` and `stamina_httpx`, cannot keep a limit by what they are: how they
 take a refusal is what counts.
 
+Of the examples, `decorator_limit` keeps a limit and hears nothing: one call's refusal slows no other, so a lock-out that
+each new request renews wears its attempts out. `tenacity_alone` sends one request at a time and waits after each failure,
+so what breaks often is not done within {timeout} s. Neither says that it went well.
+
 ## Grades
 
 A: all good. B: some of it fair. C: one aspect bad. D: several. F: rows lost, not ended with status 0 in time.
