@@ -4,7 +4,8 @@
 SHELL := /bin/sh
 VENV := .venv
 BIN := $(VENV)/bin
-PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
+INSTALL := -m pip install --quiet --disable-pip-version-check
+PIP := $(BIN)/python $(INSTALL)
 
 # The first that runs, is new enough and can make virtual environments; `make PYTHON=… test` tries another before.
 CANDIDATES := $(PYTHON) python3.13 python3.12 python3.11 python3 python
@@ -29,7 +30,7 @@ types: $(VENV)/.dev ## mypy --strict, the package and its use
 layers: $(VENV)/.dev ## imports point down only
 	@$(BIN)/lint-imports --no-logo > $(VENV)/layers.txt 2>&1 || { cat $(VENV)/layers.txt; exit 1; }
 
-check: $(VENV)/.dev ## all tests and the examples of all docstrings, with branch coverage
+check: $(VENV)/.dev $(VENV)/.mitmproxy ## all tests and the examples of all docstrings, with branch coverage
 	@$(BIN)/python -m pytest -q --doctest-modules --cov --cov-report=term:skip-covered src tests
 
 docs: $(VENV)/.dev ## write the generated pages of docs/ anew, from the program
@@ -37,7 +38,7 @@ docs: $(VENV)/.dev ## write the generated pages of docs/ anew, from the program
 	@$(BIN)/python docs/presets.py
 	@$(BIN)/python docs/check.py --page
 
-check-table: $(VENV)/.dev ## measure anew what paceline check finds (about ten minutes)
+check-table: $(VENV)/.dev ## measure anew what paceline check finds (about six minutes)
 	@$(BIN)/python docs/check.py
 
 bench: $(VENV)/.dev ## CPU time of a fetched request, beside a raw aiohttp loop
@@ -69,3 +70,10 @@ $(VENV)/.dev: pyproject.toml | $(BIN)/python
 	@echo "installing paceline[dev]"
 	@$(PIP) --editable '.[dev]'
 	@touch $@ $(VENV)/.cli
+
+# An environment of its own, for what it pins does not go with httpx; the tests of the addon start it.
+$(VENV)/.mitmproxy: pyproject.toml | $(BIN)/python
+	@echo "installing paceline[mitmproxy], beside"
+	@$(BIN)/python -m venv --clear $(VENV)/mitmproxy
+	@$(VENV)/mitmproxy/bin/python $(INSTALL) --editable '.[mitmproxy]'
+	@touch $@

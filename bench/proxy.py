@@ -39,7 +39,7 @@ PIECE = b"x" * (1 << 20)
 # The floor: bytes carried to and fro between two sockets, unread.
 FLOOR = """
 import asyncio, sys
-from paceline.testing.server import new_event_loop
+from paceline.testing.loop_thread import new_event_loop
 class Side(asyncio.Protocol):
     other = None
     def connection_made(self, transport):

@@ -24,7 +24,7 @@ from pathlib import Path
 SERVE = ["-m", "paceline", "serve", "--port", "0"]
 BARE = """
 import asyncio, httptools
-from paceline.testing.server import new_event_loop
+from paceline.testing.loop_thread import new_event_loop
 class Bare(asyncio.Protocol):
     def connection_made(self, transport):
         self.transport, self.parser = transport, httptools.HttpRequestParser(self)
@@ -164,6 +164,9 @@ def main() -> None:
         if all(importlib.util.find_spec(package) for package in each.needs)
         and (arguments.only in each.name or each is CONTENDERS[0])
     ]
+    missing = sorted({package for each in CONTENDERS for package in each.needs if not importlib.util.find_spec(package)})
+    if missing:
+        print(f"not measured, for it is not installed: {', '.join(missing)}", file=sys.stderr)
     best = [(0.0, 0.0)] * len(there)
     for _ in range(2):
         for number, each in enumerate(there):

@@ -1,6 +1,6 @@
 """Measures what `paceline check` finds, and writes `docs/explanation/what-check-finds.md` from it.
 
-    python docs/check.py            (about ten minutes)
+    python docs/check.py            (about six minutes)
     python docs/check.py --only 'paceline fetch'
     python docs/check.py --page     (the page alone, from the figures that are kept beside it)
 """
@@ -33,7 +33,8 @@ PROGRAMS: Final[dict[str, str]] = {
     **{
         f"examples/{name}.py": f"python examples/{name}.py {_STAGE}"
         for name in (
-            "decorator_limit", "session_reuse", "httpx_gather", "structlog_events", "pipeline", "tenacity_alone",
+            "decorator_limit", "session_reuse", "httpx_gather", "structlog_events", "pipeline", "redis_shared",
+            "tenacity_alone",
         )
     },
     **{
@@ -54,6 +55,10 @@ The scenarios are the battery of `paceline check`; their abouts are [here](../re
 All are told the limit at the beginning, but `paceline fetch` without `--limit`, which learns from the answers. Programs
 without a limiter, `tenacity_alone`, `requests_urllib3` and `stamina_httpx`, cannot keep a limit by what they are: how they
 take a refusal is what counts.
+
+Of the examples, `decorator_limit` keeps a limit and hears nothing: one call's refusal slows no other, so a lock-out that
+each new request renews wears its attempts out. `tenacity_alone` sends one request at a time and waits after each failure,
+so what breaks often is not done within {timeout} s. Neither says that it went well.
 
 ## Grades
 

@@ -299,9 +299,9 @@ class Core(_Core):
         """Headers; the body where it is wanted now; and whether it is still to be read under the permit."""
         headers = response.headers.raw
         status = response.status_code
-        wants = (status >= 400 or not lane.plain or b"graphql" in request.url.raw_path) and needs_body(
-            status, headers, url=_text_of(request.url)
-        )
+        wants = lane.may_hide(
+            status, b"graphql" in request.url.raw_path, _names_of(response.headers)
+        ) and needs_body(status, headers, url=_text_of(request.url))
         if whole.get():
             # Before the client does it, so that a body cut half-way can be asked for again.
             try:
@@ -461,9 +461,9 @@ class AsyncCore(_Core):
     ) -> tuple[Any, bytes | None, bool]:
         headers = response.headers.raw
         status = response.status_code
-        wants = (status >= 400 or not lane.plain or b"graphql" in request.url.raw_path) and needs_body(
-            status, headers, url=_text_of(request.url)
-        )
+        wants = lane.may_hide(
+            status, b"graphql" in request.url.raw_path, _names_of(response.headers)
+        ) and needs_body(status, headers, url=_text_of(request.url))
         if whole.get():
             try:
                 content = await response.aread()

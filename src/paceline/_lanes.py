@@ -47,6 +47,13 @@ class Lane:
         """A permit whose write is told; see `paceline.Limiter.acquire`."""
         return self.line.acquire(cost, priority, timeout, True)
 
+    def may_hide(self, status: int, graphql: bool, names: Iterable[Any]) -> bool:
+        """Whether an answer may say something of limits in its body, as far as is seen at once; names: of its headers.
+
+        A refusal that comes as a 200 does not say so in its status: but hardly any comes without a word in its headers.
+        """
+        return status >= 400 or not self.plain or graphql or not silent(names)
+
     def serves(self, answer: Answer, names: Iterable[Any]) -> bool:
         """Whether an answer is served, final, and says nothing of limits; names: of its headers."""
         return answer.status < 400 and answer.body is None and not answer.held and silent(names)

@@ -90,7 +90,7 @@ class Told:
 
 @dataclass(slots=True)
 class Pause:
-    """The scope's cooldown. volley: departures before this moment belong to a refusal already counted."""
+    """The scope's cooldown. volley: departures before this moment, as those before `until`, belong to a refusal already counted."""
 
     until: float = -inf
     reason: str = ""

@@ -294,9 +294,9 @@ class _Middleware:
     async def _answer(self, request: Any, response: Any, lane: AsyncLane, permit: Any, began: float) -> Answer:
         """What came, with its body where a signal may stand in it."""
         status, answered = response.status, response.headers
-        wants = (status >= 400 or not lane.plain or "graphql" in request.url.raw_path) and needs_body(
-            status, answered, url=str(request.url)
-        )
+        wants = lane.may_hide(
+            status, "graphql" in request.url.raw_path, map(_first, response.raw_headers)
+        ) and needs_body(status, answered, url=str(request.url))
         body, held = None, False
         if wants and small_body(answered.get("Content-Length")):
             try:

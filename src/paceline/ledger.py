@@ -396,10 +396,10 @@ class Ledger:
 
         wait: seconds asked by the server; None: it named none, then the pauses double and, with `probe`, a single
         request goes when one is over. Returns whether this refusal began a pause or made it longer; one that
-        departed before the pause began adds nothing but a later end.
+        departed before the pause began, or in it, adds nothing but a later end.
         """
         pause = self._pause
-        same_volley = departed <= pause.volley
+        same_volley = self._of_the_volley(departed)
         if not same_volley:
             pause.streak += 1
         if wait is None or wait <= 0.0:
@@ -426,6 +426,11 @@ class Ledger:
         self._ramp = None
         self._settle_path()
         return not same_volley
+
+    def _of_the_volley(self, departed: float) -> bool:
+        """Whether a refusal was counted already. In a pause nobody departs who knows of it: but another worker may not
+        have heard of it yet, and a request granted before it may have taken its time to the wire."""
+        return departed <= self._pause.volley or departed < self._pause.until
 
     @property
     def cooling(self) -> tuple[float, str] | None:
@@ -488,7 +493,7 @@ class Ledger:
     def _learn_refusal(self, now: float, departed: float, signal: Signal, status: int | None) -> Learned:
         # Since it departed, or since the pause before: the pause's own end is tried out by one request of them all.
         others_served = self._last_served >= (volley if -inf < (volley := self._pause.volley) < departed else departed)
-        first = departed > self._pause.volley
+        first = not self._of_the_volley(departed)
         mismatch = None
         if signal.concurrency:
             if first:

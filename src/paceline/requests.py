@@ -204,7 +204,8 @@ class Adapter(HTTPAdapter):
                 request, stream, timeout if left is None else _within(timeout, left), verify, cert, proxies
             )
             status, answered = response.status_code, response.headers
-            wants = (status >= 400 or not lane.plain or "graphql" in url) and needs_body(status, answered, url=url)
+            names = getattr(answered, "_store", answered)
+            wants = lane.may_hide(status, "graphql" in url, names) and needs_body(status, answered, url=url)
             content: bytes | None = None
             if not stream and not response.is_redirect:
                 # Before the session does it, so that a body cut half-way can be asked for again. What is broken about

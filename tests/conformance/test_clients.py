@@ -6,7 +6,7 @@ import asyncio
 import pickle
 import socket
 import threading
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from tenacity import stop_after_attempt, wait_none
@@ -15,6 +15,9 @@ from tests.conformance.clients import KINDS, Kind, scripted
 import paceline
 from paceline import Policy, Retry, RetryLater, history, options
 from paceline.errors import AcquireTimeout, CostAboveQuota, GaveUp, UnreplayableBody
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 REFUSED = {"status": 429, "headers": {"Retry-After-Ms": "20"}, "body": b"slow down"}
 BROKEN = {"status": 503, "body": b"later"}
@@ -35,6 +38,11 @@ def quick(limits: Any = (), attempts: int = 3, **more: Any) -> Policy:
 @pytest.fixture(params=KINDS, ids=lambda kind: kind.name)
 def kind(request: pytest.FixtureRequest) -> Kind:
     return request.param  # type: ignore[no-any-return]
+
+
+def only(fits: Callable[[Kind], bool]) -> pytest.MarkDecorator:
+    """The kinds that a test is of; what it asks does not exist in the others."""
+    return pytest.mark.parametrize("kind", list(filter(fits, KINDS)), indirect=True, ids=lambda kind: kind.name)
 
 
 def test_served_at_once(kind: Kind) -> None:
@@ -69,6 +77,25 @@ def test_a_refused_post_is_sent_again_whole_over_the_same_connection(kind: Kind)
     assert len({each.peer for each in script.seen}) == 1
 
 
+@pytest.mark.parametrize("way", ["at once", "after waiting"])
+def test_a_refusal_that_comes_as_a_200_is_seen(kind: Kind, way: str) -> None:
+    """A good status with a wait in its headers and an error in its body is a refusal: no row is lost to it."""
+    hidden = {
+        "headers": {"Retry-After-Ms": "20", "Content-Type": "application/json"},
+        "body": b'{"error":"rate_limited","message":"API rate limit exceeded"}',
+    }
+    with scripted(*[{}] * (way != "at once"), hidden, {"body": b"a row"}) as script:
+
+        async def act(send: Any) -> None:
+            if way != "at once":
+                await send("GET", script.url)
+            reply = await send("GET", script.url)
+            assert reply.body == b"a row"
+            assert [attempt.refused for attempt in history(reply.response)] == [True, False]
+
+        kind.run(quick("1000/s" if way == "at once" else "1/20ms steady"), act)
+
+
 @pytest.mark.parametrize(("method", "arrivals"), [("GET", 2), ("PUT", 2), ("POST", 1)])
 def test_a_failure_is_repeated_only_where_that_does_no_harm(kind: Kind, method: str, arrivals: int) -> None:
     """A 503 is tried again for idempotent methods; a POST's is handed out as it is."""
@@ -97,10 +124,10 @@ def test_an_idempotency_key_or_the_caller_s_word_makes_a_post_repeatable(kind: K
     assert [each.headers.get("idempotency-key") for each in script.seen] == ["order-17", "order-17", None, None]
 
 
+# httpx has no files as bodies of async requests.
+@only(lambda kind: kind.name not in ("httpx-async", "httpx-trio", "httpx2-async"))
 def test_a_file_is_sent_again_from_where_it_stood(kind: Kind) -> None:
     """A body that is a file is rewound to where it stood when the request was made."""
-    if kind.name in ("httpx-async", "httpx-trio", "httpx2-async"):
-        pytest.skip("httpx has no files as bodies of async requests")
     # httpx itself takes the size of the whole file for the length of what is left of it.
     start = 0 if kind.name.startswith("httpx") else 2
     with scripted(REFUSED, {}) as script:
@@ -172,10 +199,10 @@ def test_what_never_left_is_repeated_for_any_method(kind: Kind) -> None:
     kind.run(quick(), act)
 
 
+# aiohttp hands a response out before its body is read.
+@only(lambda kind: kind.name != "aiohttp")
 def test_a_body_cut_half_way_is_asked_for_again(kind: Kind) -> None:
     """Where the client reads the whole body, one that breaks off is a failed attempt."""
-    if kind.name == "aiohttp":
-        pytest.skip("aiohttp hands a response out before its body is read")
     with scripted({"body": b"half", "promise": 8}, {"body": b"complete"}) as script:
 
         async def act(send: Any) -> None:
@@ -341,11 +368,10 @@ def test_events_tell_what_happened_and_no_secret(kind: Kind) -> None:
     assert "hidden" not in repr(heard)
 
 
+@only(lambda kind: kind.is_async and not kind.on_trio)
 @pytest.mark.parametrize("moment", ["waiting", "sending"])
 def test_cancelling_is_not_retried_and_gives_everything_back(kind: Kind, moment: str) -> None:
     """A cancelled task leaves the line, or ends its attempt, and the next one goes on."""
-    if not kind.is_async or kind.on_trio:
-        pytest.skip("tasks of asyncio")
     gate = threading.Event()
     with scripted({"gate": gate}, {}) as script:
         policy = quick("1 concurrent")

@@ -16,6 +16,7 @@ from tests.e2e.helpers import Desk, end_of, wait_for
 
 import paceline
 from paceline import PageError, Policy, Retry
+from paceline.requests import Session
 from paceline.testing import Server
 
 if TYPE_CHECKING:
@@ -283,9 +284,6 @@ def test_pages_through_httpx(server: Server, style: str) -> None:
 
 def test_pages_through_a_session_that_keeps_limits(server: Server) -> None:
     """A session of `paceline.requests` is a client like any: its pages come under its policy."""
-    pytest.importorskip("requests")
-    from paceline.requests import Session
-
     with Session(Policy(limits="500/s")) as session:
         got = paceline.pages(session.get, f"{server.url}/pages/e?total=35", "link items=data total=header:X-Total-Count")
         assert [len(response.json()["data"]) for response in got] == [10, 10, 10, 5]

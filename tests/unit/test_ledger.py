@@ -60,6 +60,20 @@ def test_requests_of_the_same_volley_add_nothing() -> None:
     assert books.take(0.3, 1) == pytest.approx(3.21)
 
 
+@pytest.mark.parametrize("asked", [3.0, None])
+def test_who_departed_in_a_pause_had_not_heard_of_it(asked: float | None) -> None:
+    """Refused one after another before they hear of each other, several workers make one pause and one decrease."""
+    books = ledger("100/s")
+    for at in (0.0, 0.11, 0.12, 0.13):
+        send(books, at)
+    first = books.learn(0.1, 0.0, 1, refused(asked), 429)
+    others = [books.learn(at + 0.03, at, 1, refused(asked), 429) for at in (0.11, 0.12, 0.13)]
+    assert first.mismatch == "one permit less a period, no bursts"
+    assert [(each.began, each.mismatch) for each in others] == [(False, None)] * 3
+    # The end is that of the last, not the sum, and not doubled for each.
+    assert books.take(0.2, 1) == pytest.approx(1.1 if asked is None else 3.17)
+
+
 def test_exactly_one_probes() -> None:
     """A refusal that names no wait: doubling pauses with a single request between them, until one is served."""
     books = ledger("100/s")

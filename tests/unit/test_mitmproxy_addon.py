@@ -1,9 +1,8 @@
-"""The addon for mitmproxy, on fakes of its flows; where mitmproxy is installed, on its own test helpers too."""
+"""The addon for mitmproxy, on fakes of its flows."""
 
 from __future__ import annotations
 
 import asyncio
-import importlib.util
 import logging
 import subprocess
 import sys
@@ -163,26 +162,3 @@ def test_the_module_says_where_it_is() -> None:
     )
     assert Path(done.stdout.strip()).name == "mitmproxy_addon.py"
     assert Path(done.stdout.strip()).is_file()
-
-
-@pytest.mark.skipif(importlib.util.find_spec("mitmproxy") is None, reason="mitmproxy has pins that dev cannot meet")
-def test_it_works_with_mitmproxy_itself() -> None:
-    """Options, flows and responses of mitmproxy's own go through the addon."""
-    from mitmproxy.exceptions import OptionsError  # type: ignore[import-not-found, unused-ignore]
-    from mitmproxy.test import taddons, tflow  # type: ignore[import-not-found, unused-ignore]
-
-    async def run() -> None:
-        addon = FaultAddon()
-        with taddons.context(addon) as context:
-            context.configure(addon, paceline_refuse=["first:1"], paceline_refuse_wait="2")
-            refused, passed = tflow.tflow(), tflow.tflow(resp=True)
-            await addon.request(refused)
-            assert refused.response.status_code == 429
-            assert refused.response.headers["Retry-After"] == "2"
-            await addon.request(passed)
-            await addon.response(passed)
-            assert passed.response.status_code == 200
-            with pytest.raises(OptionsError, match="cannot read the rule"):
-                context.configure(addon, paceline_refuse=["x"])
-
-    asyncio.run(run())

@@ -71,6 +71,7 @@ def command(context: click.Context, /, items: int, limit: str, seed: int, progre
 
 
 def _run(items: int, limit: Limit, seed: int, progress: str) -> int:
+    from ..jobs.sender import AiohttpSender  # noqa: F401 - what is missing is said before anything else
     from ..testing import Settings
 
     settings = Settings.of([limit], (), {**_FAULTS, "charge_refused": True, "seed": seed})
@@ -190,7 +191,7 @@ def _serving(settings: Settings) -> Iterator[tuple[str, Callable[[], Account]]]:
 
 
 def _serve(settings: Settings, pipe: Connection) -> None:
-    from ..testing.server import new_event_loop
+    from ..testing.loop_thread import new_event_loop
 
     # Ctrl-C is for the client: it ends the job in order, and the server with it.
     signal.signal(signal.SIGINT, signal.SIG_IGN)

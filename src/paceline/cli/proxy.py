@@ -131,7 +131,7 @@ def command(
 
 
 def _run(settings: ProxySettings, host: str, port: int, record: str | Path | None) -> ProxyAccount:
-    from ..testing.server import new_event_loop
+    from ..testing.loop_thread import new_event_loop
 
     with asyncio.Runner(loop_factory=new_event_loop) as runner:
         return runner.run(_serve(settings, host, port, record))

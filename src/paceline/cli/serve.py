@@ -157,7 +157,7 @@ def command(
 
 
 def _run(settings: Settings | Scenario, host: str, port: int) -> tuple[Account, ReportCard]:
-    from ..testing.server import new_event_loop
+    from ..testing.loop_thread import new_event_loop
 
     with asyncio.Runner(loop_factory=new_event_loop) as runner:
         return runner.run(_serve(settings, host, port))

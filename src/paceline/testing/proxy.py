@@ -5,19 +5,16 @@ from __future__ import annotations
 import asyncio
 import os
 import secrets
-import threading
 import time
-from concurrent.futures import Future
-from contextlib import suppress
-from typing import TYPE_CHECKING, Final, TypeVar
+from typing import TYPE_CHECKING
 
 from ..errors import InputError
+from .loop_thread import LoopThread
 from .proxy_core import ProxyCore
 from .proxy_pool import Pool
 from .proxy_record import Record
 from .proxy_settings import ProxyOptions, ProxySettings
 from .proxy_wire import ClientConnection, ProxyDoor
-from .server import new_event_loop
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -30,9 +27,6 @@ if TYPE_CHECKING:
     from .proxy_record import Passage
 
 __all__ = ["OpenProxy", "Proxy", "open_proxy"]
-
-_Result = TypeVar("_Result")
-_PATIENCE: Final = 30.0
 
 
 class OpenProxy:
@@ -153,40 +147,17 @@ class Proxy:
         watch: Callable[[Passage], None] | None = None,
         **options: Unpack[ProxyOptions],
     ) -> None:
-        self._settings = ProxySettings.of(upstream, limit, enforce, dict(options))
-        self._host, self._port = host, port
-        self._record, self._watch = record, watch
-        self._thread: threading.Thread | None = None
-        self._loop: asyncio.AbstractEventLoop | None = None
-        self._stop: asyncio.Event | None = None
-        self._open: OpenProxy | None = None
+        settings = self._settings = ProxySettings.of(upstream, limit, enforce, dict(options))
+        self._thread = LoopThread("proxy", lambda: open_proxy(settings, host, port, record=record, watch=watch))
 
     def start(self) -> Self:
         """Begins to listen; returns once connections are accepted."""
-        if self._thread is not None:
-            raise InputError("this proxy runs already")
-        ready: Future[OpenProxy] = Future()
-        self._thread = threading.Thread(target=self._run, args=(ready,), name="paceline-proxy", daemon=True)
         self._thread.start()
-        try:
-            self._open = ready.result(_PATIENCE)
-        except BaseException:
-            self._thread.join(_PATIENCE)
-            self._thread = None
-            raise
         return self
 
     def stop(self) -> None:
         """Cuts what is open, ends the record and the thread; the account can still be read."""
-        thread, loop, stop = self._thread, self._loop, self._stop
-        if thread is None:
-            return
-        if loop is not None and stop is not None:
-            # The loop may have ended by itself.
-            with suppress(RuntimeError):
-                loop.call_soon_threadsafe(stop.set)
-        thread.join(_PATIENCE)
-        self._thread = None
+        self._thread.stop()
 
     def __enter__(self) -> Self:
         return self.start()
@@ -196,37 +167,15 @@ class Proxy:
     ) -> None:
         self.stop()
 
-    def _run(self, ready: Future[OpenProxy]) -> None:
-        loop = self._loop = new_event_loop()
-        try:
-            loop.run_until_complete(self._serve(ready))
-            loop.run_until_complete(loop.shutdown_asyncgens())
-            loop.run_until_complete(loop.shutdown_default_executor())
-        finally:
-            loop.close()
-
-    async def _serve(self, ready: Future[OpenProxy]) -> None:
-        self._stop = asyncio.Event()
-        try:
-            opened = await open_proxy(
-                self._settings, self._host, self._port, record=self._record, watch=self._watch
-            )
-        except InputError as error:
-            ready.set_exception(error)
-            return
-        ready.set_result(opened)
-        await self._stop.wait()
-        await opened.close()
-
     @property
     def url(self) -> str:
         """Where it listens, without a slash at the end: the base URL for the client under test."""
-        return self._running().url
+        return self._thread.opened.url
 
     @property
     def port(self) -> int:
         """The port it listens on."""
-        return self._running().port
+        return self._thread.opened.port
 
     @property
     def settings(self) -> ProxySettings:
@@ -235,29 +184,8 @@ class Proxy:
 
     def account(self) -> ProxyAccount:
         """What it saw since the start or the last reset; also after `stop`."""
-        return self._inside(self._running().account)
+        return self._thread.inside(self._thread.opened.account)
 
     def reset(self) -> None:
         """Forgets all it saw and used up; rules count from the beginning."""
-        self._inside(self._running().core.reset)
-
-    def _running(self) -> OpenProxy:
-        if self._open is None:
-            raise InputError("this proxy was not started; use it in a with statement, or call start()")
-        return self._open
-
-    def _inside(self, act: Callable[[], _Result]) -> _Result:
-        """Runs a short act in the proxy's thread, between two requests."""
-        loop, thread = self._loop, self._thread
-        if loop is None or thread is None or not thread.is_alive():
-            return act()
-        done: Future[_Result] = Future()
-
-        def run() -> None:
-            try:
-                done.set_result(act())
-            except Exception as error:  # noqa: BLE001 - whatever it is, it belongs to the caller's thread
-                done.set_exception(error)
-
-        loop.call_soon_threadsafe(run)
-        return done.result(_PATIENCE)
+        self._thread.inside(self._thread.opened.core.reset)

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import os
-import threading
 import time
-from concurrent.futures import Future
-from contextlib import suppress
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+from typing import TYPE_CHECKING, Any
 
 from ..errors import InputError
 from .core import Core
 from .door import Door
+from .loop_thread import LoopThread
 from .scenario import Scenario
 from .settings import Options, Settings
 from .wire import Connection
@@ -27,10 +25,7 @@ if TYPE_CHECKING:
     from .account import Account
     from .judging import ReportCard
 
-__all__ = ["Listener", "Server", "behaviour", "listen", "new_event_loop"]
-
-_Result = TypeVar("_Result")
-_PATIENCE: Final = 30.0
+__all__ = ["Listener", "Server", "behaviour", "listen"]
 
 
 class Listener:
@@ -88,15 +83,6 @@ async def listen(
     return Listener(core, door, server, host)
 
 
-def new_event_loop() -> asyncio.AbstractEventLoop:
-    """A fresh loop, uvloop's where it is installed: it is three times as fast."""
-    try:
-        import uvloop
-    except ImportError:
-        return asyncio.new_event_loop()
-    return uvloop.new_event_loop()
-
-
 def behaviour(
     limit: str | Limit | Sequence[str | Limit] | None,
     enforce: str | Sequence[str] | None,
@@ -148,42 +134,18 @@ class Server:
         report: Callable[[str], object] | None = None,
         **options: Unpack[Options],
     ) -> None:
-        self._settings = behaviour(limit, enforce, scenario, options)
+        settings = behaviour(limit, enforce, scenario, options)
         self._tell = report
-        self._host, self._port = host, port
-        self._thread: threading.Thread | None = None
-        self._loop: asyncio.AbstractEventLoop | None = None
-        self._stop: asyncio.Event | None = None
-        self._listener: Listener | None = None
+        self._thread = LoopThread("test server", lambda: listen(settings, host, port))
 
     def start(self) -> Self:
         """Begins to listen; returns once connections are accepted."""
-        if self._thread is not None:
-            raise InputError("this test server runs already")
-        ready: Future[Listener] = Future()
-        self._thread = threading.Thread(
-            target=self._run, args=(ready,), name="paceline-test-server", daemon=True
-        )
         self._thread.start()
-        try:
-            self._listener = ready.result(_PATIENCE)
-        except BaseException:
-            self._thread.join(_PATIENCE)
-            self._thread = None
-            raise
         return self
 
     def stop(self) -> None:
         """Cuts what is open and ends the thread; the account can still be read."""
-        thread, loop, stop = self._thread, self._loop, self._stop
-        if thread is None:
-            return
-        if loop is not None and stop is not None:
-            # The loop may have ended by itself.
-            with suppress(RuntimeError):
-                loop.call_soon_threadsafe(stop.set)
-        thread.join(_PATIENCE)
-        self._thread = None
+        self._thread.stop()
 
     def __enter__(self) -> Self:
         return self.start()
@@ -192,46 +154,27 @@ class Server:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.stop()
-        if self._tell is not None and self._listener is not None:
+        if self._tell is not None:
             self._tell(self.report().text())
-
-    def _run(self, ready: Future[Listener]) -> None:
-        loop = self._loop = new_event_loop()
-        try:
-            loop.run_until_complete(self._serve(ready))
-            loop.run_until_complete(loop.shutdown_asyncgens())
-        finally:
-            loop.close()
-
-    async def _serve(self, ready: Future[Listener]) -> None:
-        self._stop = asyncio.Event()
-        try:
-            listener = await listen(self._settings, self._host, self._port)
-        except InputError as error:
-            ready.set_exception(error)
-            return
-        ready.set_result(listener)
-        await self._stop.wait()
-        await listener.close()
 
     @property
     def url(self) -> str:
         """Where it listens, without a slash at the end."""
-        return self._running().url
+        return self._thread.opened.url
 
     @property
     def port(self) -> int:
         """The port it listens on."""
-        return self._running().port
+        return self._thread.opened.port
 
     @property
     def settings(self) -> Settings:
         """How it behaves now."""
-        return self._running().core.settings
+        return self._thread.opened.core.settings
 
     def account(self) -> Account:
         """What it saw since the start or the last reset; also after `stop`."""
-        return self._inside(self._running().account)
+        return self._thread.inside(self._thread.opened.account)
 
     def report(self, calls: int | None = None) -> ReportCard:
         """The verdict on the client until now; also after `stop`.
@@ -247,52 +190,31 @@ class Server:
           good  nothing served twice  0 items served again
           good  spoke HTTP            0 malformed requests
         """
-        listener = self._running()
-        return self._inside(lambda: listener.report(calls))
+        listener = self._thread.opened
+        return self._thread.inside(lambda: listener.report(calls))
 
     def items(self) -> dict[str, int]:
         """How often each item was served, those served at least once."""
-        return self._inside(self._running().core.tally.items)
+        return self._thread.inside(self._thread.opened.core.tally.items)
 
     def times_served(self, name: str) -> int:
         """How often one item was served."""
-        core = self._running().core
-        return self._inside(lambda: core.tally.times_served(name))
+        core = self._thread.opened.core
+        return self._thread.inside(lambda: core.tally.times_served(name))
 
     def reset(self) -> None:
         """Forgets all it saw and all that was used up."""
-        self._inside(self._running().core.reset)
+        self._thread.inside(self._thread.opened.core.reset)
 
     def change(self, **changes: Any) -> None:
         """Goes on with other settings (`limit`, `enforce`, or fields of `Settings`); raises InputError.
 
         What was used up under a limit of the same kind stays used up.
         """
-        core = self._running().core
+        core = self._thread.opened.core
         old = core.settings
         limit = changes.pop("limit", old.limits)
         enforce = changes.pop("enforce", old.enforce if limit is old.limits else None)
         kept = {name: getattr(old, name) for name in Options.__annotations__}
         settings = Settings.of(limit, enforce, {**kept, **changes})
-        self._inside(lambda: core.change(settings))
-
-    def _running(self) -> Listener:
-        if self._listener is None:
-            raise InputError("this test server was not started; use it in a with statement, or call start()")
-        return self._listener
-
-    def _inside(self, act: Callable[[], _Result]) -> _Result:
-        """Runs a short act in the server's thread, between two requests."""
-        loop, thread = self._loop, self._thread
-        if loop is None or thread is None or not thread.is_alive():
-            return act()
-        done: Future[_Result] = Future()
-
-        def run() -> None:
-            try:
-                done.set_result(act())
-            except Exception as error:  # noqa: BLE001 - whatever it is, it belongs to the caller's thread
-                done.set_exception(error)
-
-        loop.call_soon_threadsafe(run)
-        return done.result(_PATIENCE)
+        self._thread.inside(lambda: core.change(settings))
