@@ -105,7 +105,7 @@ class Lanes(Generic[AnyLane]):
 
     def note(self, key: tuple[Any, ...], lane: AnyLane) -> AnyLane:
         """Remembers a lane for the quick way, where a host and credential have one only."""
-        if not self._by_url and len(self.quick) < _ORIGINS and len(str(key[0])) < 300:
+        if not self._by_url and len(self.quick) < _ORIGINS and len(str(key)) < 1000:
             self.quick[key] = lane
         return lane
 
