@@ -54,6 +54,8 @@ class Lane:
     @property
     def holds(self) -> bool:
         """Whether requests in flight are counted, so that a permit is held until its body is read."""
+        if self.line.own.calm:
+            return False  # one limit alone, and of a rate
         return any(not limit.period for limit in self.line.ledger.limits)
 
     def look_above(self) -> None:
