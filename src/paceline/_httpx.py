@@ -36,7 +36,10 @@ __all__ = ["AsyncCore", "Core", "drop_secrets", "pace", "whole"]
 _ON_THE_WIRE: Final = frozenset({"http11.send_request_headers.started", "http2.send_request_headers.started"})
 _CREDENTIALS: Final = {name.encode(): order for order, name in enumerate(CREDENTIAL_HEADERS)}
 _clock = time.perf_counter
+_epoch = time.time
 _second = itemgetter(1)
+_apart = frozenset(_CREDENTIALS).isdisjoint
+_new = object.__new__
 
 whole: ContextVar[bool] = ContextVar("paceline_httpx_whole", default=False)
 """Whether the client reads the body at once: then it is read here, where a cut one can be asked for again."""
@@ -71,17 +74,23 @@ class _Core:
 
     def _lane(self, request: Any) -> Any:
         """The lane of a request, by its host and the credential that it carries."""
-        credential, best = None, 99
-        headers = request.headers
-        if not _CREDENTIALS.keys().isdisjoint(_names_of(headers)):
+        headers, url = request.headers, request.url
+        try:
+            # What httpx has at hand, without what its properties make of it each time.
+            place: tuple[Any, ...] = url._uri_reference[:4]
+            bare = _apart(map(_second, headers._list))
+        except AttributeError:
+            place, bare = (url.scheme, url.userinfo, url.raw_host, url.port), False
+        credential = None
+        if not bare:
+            best = 99
             for name, value in headers.raw:
                 order = _CREDENTIALS.get(name.lower(), 99)
                 if order < best:
                     best, credential = order, value.decode("latin-1")
-        url = request.url
-        key = (url.raw_host, url.port, url.scheme, credential)
-        return self._lanes.quick.get(key) or self._lanes.note(
-            key, self._lanes.lane(request.method, _text_of(url), credential)
+            place = (place, credential)
+        return self._lanes.quick.get(place) or self._lanes.note(
+            place, self._lanes.lane(request.method, _text_of(url), credential)
         )
 
     def _call(self, request: Any, url: str, rules: Rules, chosen: Options) -> tuple[Call, Rules]:
@@ -112,9 +121,10 @@ class _Core:
     def _stamped(self, request: Any, permit: Permit) -> Any:
         """As `_sent`, for a body of bytes and without other time limits; the cheapest way that there is."""
         if self._streams:
-            copy = object.__new__(type(request))
-            copy.__dict__.update(request.__dict__)
-            copy.stream = self._stamping(permit, request.stream)
+            body = _new(self._stamping)
+            body._paceline_permit, body._stream = permit, request.stream._stream
+            copy = _new(type(request))
+            copy.__dict__ = {**request.__dict__, "stream": body}
             return copy
         if self._tells:
             return self._sent(request, (_AsyncTrace if self._is_async else _Trace)(permit), None)
@@ -126,8 +136,8 @@ class _Core:
         return (
             response.status_code < 400
             and whole.get()
-            and b"graphql" not in request.url.raw_path
             and silent(_names_of(response.headers))
+            and b"graphql" not in request.url.raw_path
         )
 
     def _fault_of(self, error: Exception, began: float, permit: Permit, answering: bool) -> Fault:
@@ -182,8 +192,7 @@ class Core(_Core):
         if renewal is not None:
             renewal.apply(request.headers)
         chosen = current.get()
-        given = request.extensions.get("paceline")
-        if given:
+        if "paceline" in request.extensions and (given := request.extensions["paceline"]):
             chosen = read_options(given, chosen)
         permit: Any = None
         reply: Answer | Fault | None = None
@@ -207,7 +216,7 @@ class Core(_Core):
                             permit.sent()
                         lane.served(permit, SERVED)
                         response.elapsed = timedelta(seconds=elapsed)
-                        response._paceline = (0.0, elapsed, response.status_code, time.time())
+                        response._paceline = (0.0, elapsed, response.status_code, _epoch())
                         return response
                     reply = self._answer(response, request, lane, permit, began)
                 except self.library.TransportError as error:
@@ -340,8 +349,7 @@ class AsyncCore(_Core):
         if renewal is not None:
             renewal.apply(request.headers)
         chosen = current.get()
-        given = request.extensions.get("paceline")
-        if given:
+        if "paceline" in request.extensions and (given := request.extensions["paceline"]):
             chosen = read_options(given, chosen)
         permit: Any = None
         reply: Answer | Fault | None = None
@@ -365,7 +373,7 @@ class AsyncCore(_Core):
                             permit.sent()
                         lane.served(permit, SERVED)
                         response.elapsed = timedelta(seconds=elapsed)
-                        response._paceline = (0.0, elapsed, response.status_code, time.time())
+                        response._paceline = (0.0, elapsed, response.status_code, _epoch())
                         return response
                     reply = await self._answer(response, request, lane, permit, began)
                 except self.library.TransportError as error:
@@ -529,9 +537,8 @@ def _stamping(kind: Any) -> Any:
     """Bodies like `kind`, of bytes, that stamp a permit when they are asked for."""
 
     class Stamping(kind):  # type: ignore[misc]
-        def __init__(self, permit: Permit, body: Any) -> None:
-            self._paceline_permit = permit
-            self._stream = body._stream
+        _paceline_permit: Permit
+        _stream: bytes
 
         def __iter__(self) -> Iterator[bytes]:
             self._paceline_permit.sent()

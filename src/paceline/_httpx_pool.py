@@ -2,52 +2,63 @@
 
 httpcore 1.0 looks at every connection once for each of them whenever a request comes or goes, and gives an idle
 connection to every request that waits, of which one gets it and the others look again: at 50 requests at once that is
-most of what a request costs (`_assign_requests_to_connections`). httpcore2 has mended both, and so does this.
+most of what a request costs (`_assign_requests_to_connections`). httpcore2 has mended both, and so does this. With
+either, one call after another has one connection to look at, and that is found without a look at all others.
 """
 
 from __future__ import annotations
 
 import functools
 import sys
-from typing import Any
+from typing import Any, Final
 
 __all__ = ["share_out"]
+
+_ASSIGNING: Final = {"httpcore": "1.0.", "httpcore2": "2."}  # versions whose pools are known
 
 
 def share_out(transport: Any) -> None:
     """Mends the pool of a transport that httpx has just made, where it is one of those meant."""
     pool = getattr(transport, "_pool", None)
     kind: Any = type(pool)
-    version = getattr(sys.modules.get("httpcore"), "__version__", "")
-    known = kind.__module__.partition(".")[0] == "httpcore" and kind.__name__ in ("AsyncConnectionPool", "ConnectionPool")
-    if known and version.startswith("1.0.") and not getattr(pool, "_http2", True):
+    package = kind.__module__.partition(".")[0]
+    known = _ASSIGNING.get(package)
+    if known is None or kind.__name__ not in ("AsyncConnectionPool", "ConnectionPool") or getattr(pool, "_http2", True):
+        return
+    if getattr(sys.modules.get(package), "__version__", "").startswith(known):
         pool.__class__ = _mended(kind)
 
 
 @functools.cache
 def _mended(kind: Any) -> Any:
-    return type(kind.__name__, (kind,), {"_assign_requests_to_connections": _assign})
+    anew = kind.__module__.startswith("httpcore.")
+    others = _assign if anew else kind._assign_requests_to_connections
+
+    def assign(self: Any) -> list[Any]:
+        connections, requests = self._connections, self._requests
+        if len(connections) == 1 and len(requests) <= 1 and self._max_keepalive_connections > 0:
+            # One call after another: the connection at hand is the only one to look at.
+            only = connections[0]
+            if not requests:
+                if not only.is_closed() and not only.has_expired() and only.is_available():
+                    return []
+            elif (
+                requests[0].is_queued()
+                and not only.is_closed()
+                and not only.has_expired()
+                and only.is_available()
+                and only.can_handle_request(requests[0].request.url.origin)
+            ):
+                requests[0].assign_to_connection(only)
+                return []
+        return others(self)
+
+    return type(kind.__name__, (kind,), {"_assign_requests_to_connections": assign})
 
 
 def _assign(self: Any) -> list[Any]:
     """As of httpcore: gives those who wait a connection; returns connections that are to be closed."""
     closing: list[Any] = []
-    connections, requests = self._connections, self._requests
-    if len(connections) == 1 and len(requests) <= 1 and self._max_keepalive_connections > 0:
-        # One call after another: the connection at hand is the only one to look at.
-        only = connections[0]
-        if not requests:
-            if not only.is_closed() and not only.has_expired():
-                return closing
-        elif (
-            requests[0].is_queued()
-            and not only.is_closed()
-            and not only.has_expired()
-            and only.is_available()
-            and only.can_handle_request(requests[0].request.url.origin)
-        ):
-            requests[0].assign_to_connection(only)
-            return closing
     kept: list[Any] = []
     # What a request was given is its own, although it is idle until the request's task runs.
     taken = {request.connection for request in self._requests}

@@ -61,6 +61,8 @@ class Lane:
     @property
     def holds(self) -> bool:
         """Whether requests in flight are counted, so that a permit is held until its body is read."""
+        if self.line.own.calm:
+            return False  # one limit alone, and of a rate
         return any(not limit.period for limit in self.line.ledger.limits)
 
     def look_above(self) -> None:
@@ -112,7 +114,7 @@ class Lanes(Generic[AnyLane]):
 
     def note(self, key: tuple[Any, ...], lane: AnyLane) -> AnyLane:
         """Remembers a lane for the quick way, where a host and credential have one only."""
-        if not self._by_url and len(self.quick) < _ORIGINS and len(str(key[0])) < 300:
+        if not self._by_url and len(self.quick) < _ORIGINS and len(str(key)) < 1000:
             self.quick[key] = lane
         return lane
 

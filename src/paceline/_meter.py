@@ -31,10 +31,12 @@ class Meter:
     def add(self, at: float, cost: float) -> None:
         """`cost` went at the moment `at`; what is older than three periods is left out."""
         index = int(at / self._width)
-        if index > self._newest:
-            self._advance(index)
-        if index > self._newest - _KEPT:
-            self._counts[index % _KEPT] += cost
+        if index != self._newest:
+            if index > self._newest:
+                self._advance(index)
+            elif index <= self._newest - _KEPT:
+                return
+        self._counts[index % _KEPT] += cost
 
     def _advance(self, index: int) -> None:
         for slot in range(max(self._newest + 1, index - _KEPT + 1), index + 1):

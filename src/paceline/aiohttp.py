@@ -153,12 +153,12 @@ class _Middleware:
     async def __call__(self, request: ClientRequest, handler: ClientHandlerType) -> ClientResponse:
         timer = request._timer
         foreign = False
-        if self._noted and self._given_up:
-            given_up = self._given_up.pop(asyncio.current_task(), None)
+        if self._noted:
+            given_up = self._given_up.pop(asyncio.current_task(), None) if self._given_up else None
             if given_up is not None and given_up[0] is timer:
                 raise given_up[1]  # aiohttp tries once more by itself what has been tried enough
-        if self._noted and self._hops:
-            foreign = self._followed(request)
+            if self._hops:
+                foreign = self._followed(request)
         headers, place, method = request.headers, request.url, request.method
         if self.policy.headers and not foreign:
             add_headers(headers, self.policy, str(place))
@@ -194,9 +194,9 @@ class _Middleware:
                     response = await handler(request)
                     if (
                         response.status < 400
+                        and silent(map(_first, response.raw_headers))
                         and not (response.connection is not None and lane.holds)
                         and "graphql" not in place.raw_path
-                        and silent(map(_first, response.raw_headers))
                     ):
                         if permit.wrote is None:
                             permit.sent()  # another middleware answered, or a handler of a test

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from ._adapter import GaveUpAs, PolicyOrLimits, connections_for, policy_of, raises_gave_up, secret_headers
 from ._httpx import AsyncCore, Core, drop_secrets, pace, whole
+from ._httpx_pool import share_out
 from .errors import MissingExtra
 
 try:
@@ -132,6 +133,8 @@ class Client(httpx2.Client):
         self.policy: Policy = policy_of(policy)
         _keep_connections(options, self.policy, concurrency)
         super().__init__(**options)
+        if "transport" not in options:
+            share_out(self._transport)
         for name, value in secret_headers(self.policy).items():
             self.headers.setdefault(name, value)
         raises = raises_gave_up(gave_up)
@@ -178,6 +181,8 @@ class AsyncClient(httpx2.AsyncClient):
         self.policy: Policy = policy_of(policy)
         _keep_connections(options, self.policy, concurrency)
         super().__init__(**options)
+        if "transport" not in options:
+            share_out(self._transport)
         for name, value in secret_headers(self.policy).items():
             self.headers.setdefault(name, value)
         raises = raises_gave_up(gave_up)

@@ -82,6 +82,8 @@ class Ledger:
         self._told: list[Told] = []
         self.only: Schedule[Any] | None = None
         self.only_state: Any = None
+        self.only_meter: Meter | None = None
+        self.calm = False
         self.reads_epoch = False
         self._units: frozenset[str] = frozenset()
         self._install(limits, now)
@@ -144,7 +146,10 @@ class Ledger:
         return max(min((told.limit.period for told in self._told if told.limit.period), default=1.0), 0.1)
 
     def _settle_path(self) -> None:
-        """Chooses the short way through `take` where one limit alone decides: `only` is its schedule, else None."""
+        """Chooses the short way where one limit alone decides: `only` is its schedule, else None.
+
+        calm: besides, an answer that is served and says nothing of limits changes counters alone.
+        """
         plain = (
             len(self._told) == 1
             and not self._led
@@ -158,8 +163,11 @@ class Ledger:
         self._free = not (
             self._told or self._led or self._ramp or self._probing or max(self._pause.until, self._held_until) > -inf
         )
-        self.only = self._told[0].schedule if plain else None
-        self.only_state = self._told[0].state if plain else None
+        self.only, self.only_state, self.only_meter, self.calm = None, None, None, False
+        if plain:
+            told = self._told[0]
+            self.only, self.only_state, self.only_meter = told.schedule, told.state, told.meter
+            self.calm = bool(told.limit.period) and self._tight.at_rest and not self._pause.streak
 
     # ---- departures -----------------------------------------------------------------------------
 
@@ -305,9 +313,8 @@ class Ledger:
             self._unwritten -= 1
         if self.only is not None and cost == 1:
             self.only.written(self.only_state, granted, wrote, 1.0, pending)
-            meter = self._told[0].meter
-            if meter is not None:
-                meter.add(wrote, 1.0)
+            if self.only_meter is not None:
+                self.only_meter.add(wrote, 1.0)
             return
         for told in self._told:
             share = self._share(told.limit, cost)
@@ -448,7 +455,8 @@ class Ledger:
         changed = bool(self._led)
         if departed > pause.volley:
             # One from before the pause says nothing about how things stand now.
-            pause.streak = 0
+            if pause.streak:
+                pause.streak, changed = 0, True
             if self._probing:
                 self._probing, self._probe_at, changed = False, None, True
         if departed >= self._served_since:
@@ -477,13 +485,10 @@ class Ledger:
 
     def served(self, now: float, granted: float, cost: Cost, signal: Signal) -> None:
         """`learn` and `release` in one, for a tracked permit that was written and whose answer says nothing of limits."""
-        if not self._free:
-            if self.only is None or cost != 1 or not self._told[0].limit.period or not self._tight.at_rest:
-                self.learn(now, granted, cost, signal)
-                self.release(granted, cost, True, True, now)
-                return
-            if granted > self._pause.volley:
-                self._pause.streak = 0
+        if not self._free and (not self.calm or cost != 1):
+            self.learn(now, granted, cost, signal)
+            self.release(granted, cost, True, True, now)
+            return
         self._last_served = now
         if granted >= self._served_since:
             self._served += self._weigh("requests", cost)

@@ -27,6 +27,7 @@ __all__ = ["AsyncLimiter", "Limiter", "Permit"]
 
 P = ParamSpec("P")
 R = TypeVar("R")
+_new = object.__new__  # makes a permit in half the time of its class
 
 
 class _Limiting:
@@ -166,12 +167,14 @@ class Limiter(_Limiting):
         # The short way, for when nobody waits: kept in one piece, it is what a permit costs.
         line = self._line
         with line.lock:
-            ledger = line.ledger
-            only = ledger.only
+            own = line.own
+            only = own.only
             if only is not None and cost == 1 and not line.waiting:
                 now = line.now()
-                if only.take(ledger.only_state, now) <= now:
-                    return Permit(line, cost, now)
+                if only.take(own.only_state, now) <= now:
+                    permit = _new(Permit)
+                    permit._line, permit.cost, permit.at = line, cost, now
+                    return permit
         return line.acquire(cost, priority, timeout)
 
     def reserve(self, cost: Cost, *, priority: int = 0, timeout: float | None = None) -> Permit:
@@ -239,12 +242,14 @@ class AsyncLimiter(_Limiting):
         """
         line = self._line
         with line.lock:
-            ledger = line.ledger
-            only = ledger.only
+            own = line.own
+            only = own.only
             if only is not None and cost == 1 and not line.waiting:
                 now = line.now()
-                if only.take(ledger.only_state, now) <= now:
-                    return Permit(line, cost, now)
+                if only.take(own.only_state, now) <= now:
+                    permit = _new(Permit)
+                    permit._line, permit.cost, permit.at = line, cost, now
+                    return permit
         return await line.acquire_async(cost, priority, timeout)
 
     async def reserve(self, cost: Cost, *, priority: int = 0, timeout: float | None = None) -> Permit:

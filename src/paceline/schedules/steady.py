@@ -158,15 +158,18 @@ class Steady(Schedule[SteadyState]):
         # then holds more than if it had gone at once. What is later than that moves the whole schedule, once.
         slot = granted
         if granted >= state.burst_at:
-            slot = max(granted, state.burst_at + state.written * self.interval)
-            state.written += cost
-        late = wrote - slot
-        if wrote - state.slip_at > self.period + self.guard:
-            state.slip = min(state.slip, self.sigma)
-        if late > state.slip:
-            state.tat += late - state.slip
+            before = state.written
+            if before and (due := state.burst_at + before * self.interval) > granted:
+                slot = due
+            state.written = before + cost
+        late, slip = wrote - slot, state.slip
+        if slip > self.sigma and wrote - state.slip_at > self.period + self.guard:
+            state.slip = slip = self.sigma
+        if late > slip:
+            state.tat += late - slip
             state.slip, state.slip_at = late, wrote
-        state.last = max(state.last, wrote)
+        if wrote > state.last:
+            state.last = wrote
         if state.log is not None:
             self._sliding.written(state.log, granted, wrote, cost, pending)
 

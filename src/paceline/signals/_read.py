@@ -42,8 +42,17 @@ _PREFIXES: Final = tuple(
 _BODIES: Final = tuple((mark, d) for d in DIALECTS.values() for mark in d.bodies)
 _HOSTS: Final = {host: d for d in DIALECTS.values() for host in d.hosts}
 
+
+class _Names(dict[Any, Field | None]):
+    """What header names say; one that is asked for by `[]` is learned first."""
+
+    def __missing__(self, name: Any) -> Field | None:
+        return _learn(name)
+
+
 # What is known of a name or host is kept; both caches are bounded, since servers choose names and users hosts.
-_names: dict[Any, Field | None] = {}
+_names: Final = _Names()
+_say: Final = _names.__getitem__
 _AUTHORITY: Final = re.compile(r"[^/?#]*")
 _hosts: dict[str, Dialect | None] = {}
 
@@ -290,12 +299,8 @@ def silent(names: Iterable[Any]) -> bool:
     >>> silent(["Content-Type", b"Date"]), silent(["Retry-After"])
     (True, False)
     """
-    known = _names.get
-    for name in names:
-        field = known(name, _UNKNOWN)
-        if field is not None and (field is not _UNKNOWN or _learn(name) is not None):
-            return False
-    return True
+    # One step for all names: this is asked of every answer.
+    return not any(map(_say, names))
 
 
 def _is_text(headers: Headers) -> bool:
