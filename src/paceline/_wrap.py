@@ -15,6 +15,7 @@ from ._replies import broken_by, reply_of, request_of
 from .drive import aserve, serve
 from .effects import Answer, Call, Fault
 from .errors import GaveUp, InputError, RetryLater
+from .nested import attempts_of, warn_below
 from .signals import needs_body
 from .stores.trio_gate import running_trio
 
@@ -175,6 +176,8 @@ class Wrapping:
         else:
             reply = reply_of(shown)
             if reply is not None:
+                if reply.status >= 400:
+                    warn_below(shown, "a wrapped function", attempts_of(self._policy.retry.stop))
                 body = reply.body if needs_body(reply.status, reply.headers, url=reply.url) else None
                 return Answer(reply.status, reply.headers, body, came, elapsed, now)
         if came.error is None:

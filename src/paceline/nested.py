@@ -87,6 +87,8 @@ def find_below(value: Any) -> Layer | None:
     (5, None)
     """
     if isinstance(value, BaseException):
+        if (sdk := _of_botocore(_attribute(value, "response"))) is not None:
+            return sdk
         return _in_traceback(value.__traceback__) or find_below(_attribute(value, "response"))
     retries = _retries_on(value)
     if retries is not None:
@@ -202,6 +204,14 @@ def _retries_on(value: Any) -> Layer | None:
         if retries:
             return Layer("httpx's transport", retries + 1, "use HTTPTransport(retries=0), the default")
     return None
+
+
+def _of_botocore(value: Any) -> Layer | None:
+    """What botocore says in a parsed answer, or in the one that its ClientError carries, of its own retries."""
+    told = value.get("ResponseMetadata") if isinstance(value, dict) else None
+    made = _whole(told.get("RetryAttempts")) if isinstance(told, dict) else 0
+    mend = "make the client with botocore's Config(retries={'total_max_attempts': 1})"
+    return Layer("botocore's own loop", made + 1, mend) if made else None
 
 
 def _pool_behind(value: Any) -> Any:

@@ -32,13 +32,14 @@ _CODE_KEYS: Final = words(
 )
 _TEXT_KEYS: Final = words(
     "message error errors err errormessage errormsg errmsg retmsg description errordescription detail details title msg info errorsummary note information"
-    " result reason faultstring text statusmessage userfriendlymessage"
+    " result reason faultstring text statusmessage userfriendlymessage response submsg"
 )
 # In an answer that was served only these are looked into: a row of data may say "throttled" without meaning us.
-_ERROR_KEYS: Final = words("error errors fault faults exception status meta")
+_ERROR_KEYS: Final = words("error errors errorresponse fault faults exception status meta")
 _ERROR_SCALARS: Final = words(
     "error errors errorcode errcode errorname errorid errorstatus errormessage errormsg err errmsg retmsg throttleseconds"
 )
+_ERROR_ONLY: Final = words("type code message msg requestid traceid subcode submsg")
 _FAILED: Final = frozenset(
     (
         "0",
@@ -65,7 +66,7 @@ _MINUTES_KEYS: Final = words("retryafterminutes retryinminutes waitminutes")
 _RESET_KEYS: Final = words(
     "ratelimitresettime ratelimitreset xratelimitreset ratelimitresetat ratelimitresetafter resetafter resetafterseconds resetin"
     " resetinseconds resetsin resettime resetat resetsat reset resettimestamp quotaresettimestamp retryat"
-    " retryafterdate nextavailableat availableat ratelimitnext recommendedretrytime nextretrytime ratereset"
+    " retryafterdate nextavailableat availableat ratelimitnext recommendedretrytime nextretrytime ratereset nextaccesstime timetoreset"
 )
 
 _XML_CODE: Final = re.compile(
@@ -131,6 +132,7 @@ def survey(body: bytes | None, parsed: Any, clock: Clock, *, served: bool = Fals
         if not served:
             _survey_text(body or b"", facts)
         return facts
+    parsed = _opened(parsed)
     room = _MOST_TEXT_IN_ALL
     for key, value in _walk(parsed, served, _says_failed(parsed)):
         word = _NOT_WORD.sub("", key.lower()[:60])
@@ -198,6 +200,17 @@ def _walk(parsed: Any, served: bool, failed: bool) -> Iterator[tuple[str, Any]]:
         level = deeper
 
 
+def _opened(parsed: Any) -> Any:
+    """What stands in an envelope: `{"Response": {"Error": …}}`, `["error", 11010, "ratelimit: error"]`."""
+    if isinstance(parsed, dict) and len(parsed) == 1:
+        inner = next(iter(parsed.values()))
+        if isinstance(inner, dict) and ("Error" in inner or "error" in inner):
+            return inner
+    if isinstance(parsed, list) and parsed[:1] == ["error"] and not isinstance(parsed[-1], (dict, list)):
+        return {"error": parsed[1:]}
+    return parsed
+
+
 def _says_failed(parsed: Any) -> bool:
     """Whether an answer with a good status calls itself a failure."""
     if not isinstance(parsed, dict):
@@ -210,6 +223,11 @@ def _says_failed(parsed: Any) -> bool:
     # A body code in the manner of HTTP's, or a provider's own; 0, 1 and 2xx mean success.
     if isinstance(code, int) and (code < 0 or code >= 300):
         return True
+    if isinstance(code, str) and len(code) < 12 and code.isdecimal() and code.isascii() and int(code) >= 300:
+        return True
+    # An error and nothing but that: `{"type": "ISP", "code": "ApiCallLimit", "message": "…"}`
+    if isinstance(code, str) and code.isalpha() and isinstance(parsed.get("message"), str):
+        return all(_NOT_WORD.sub("", str(key)[:60].lower()) in _ERROR_ONLY for key in parsed)
     return len(parsed) == 1 and not parsed.keys().isdisjoint(("Note", "Information"))
 
 

@@ -36,8 +36,10 @@ _JAVASCRIPT: Final = re.compile(
     rf"[a-z]{{3}} {_MONTH} ([0-9]{{2}}) ([0-9]{{4}}) {_CLOCK} gmt([+-][0-9]{{4}})(?: \([a-z ]{{1,40}}\))?"
 )
 _ASCTIME: Final = re.compile(rf"[a-z]{{3}} {_MONTH} {{1,2}}([0-9]{{1,2}}) {_CLOCK} ([0-9]{{4}})")
+# WSO2 API Manager's `nextAccessTime`: 2026-Jan-16 00:00:00+0000 UTC
+_NAMED_MONTH: Final = re.compile(rf"([0-9]{{4}})-{_MONTH}-([0-9]{{2}}) {_CLOCK}([+-][0-9]{{4}})?(?: utc)?")
 _ISO: Final = re.compile(
-    r"([0-9]{4})-?([0-9]{2})-?([0-9]{2})[t ]([0-9]{2}):?([0-9]{2})(?::?([0-9]{2})(?:[.,]([0-9]{1,9}))?)?"
+    r"([0-9]{4})[-/]?([0-9]{2})[-/]?([0-9]{2})[t ]([0-9]{2}):?([0-9]{2})(?::?([0-9]{2})(?:[.,]([0-9]{1,9}))?)?"
     r" ?(z|utc|gmt|[+-][0-9]{2}(?::?[0-9]{2})?)?"
 )
 
@@ -69,6 +71,10 @@ def _date(lower: str, now: float) -> float | None:
         year, month, day, hour, minute, second, fraction, zone = found.groups()
         whole = _epoch(int(year), int(month), int(day), (hour, minute, second or "0"), zone)
         return whole if whole is None or not fraction else whole + float("0." + fraction)
+    found = _NAMED_MONTH.fullmatch(lower)
+    if found is not None:
+        year, month, day, *clock, zone = found.groups()
+        return _epoch(int(year), _MONTHS[month], int(day), clock, zone)
     found = _RFC850.fullmatch(lower)
     if found is not None:
         day, month, short, *clock, zone = found.groups()

@@ -123,6 +123,8 @@ _WAIT: Final = re.compile(r"(?:([a-z0-9.-]{1,60})-)?retry-?(?:after|in)((?:-[a-z
 _OWN_WORDS: Final = words(
     "app method post user client service account project org ip endpoint read write burst daily hourly minute day month"
 )
+# Qiita: Rate-Limit, Rate-Remaining, Rate-Reset
+_SHORT: Final = re.compile(r"^(x-)?rate-(?=(?:remaining|reset|used)$)")
 _COUNTED: Final = words("requests request calls call credits points tokens queries units hits messages")
 # Headers that carry an error's code.
 _CODES: Final = frozenset(
@@ -201,6 +203,7 @@ def read_name(name: str) -> Field | None:
 
 
 def _read(text: str) -> Field | None:
+    text = _SHORT.sub(r"\1rate-limit-", text)
     if "_" in text and "-" not in text:
         text = text.replace("_", "-")  # gateways leak CGI spellings
     wait = _WAIT.fullmatch(text)
@@ -236,6 +239,8 @@ def _anchored(text: str, parts: list[str], at: int, spelling: str) -> Field | No
     vendor = "-".join(word for word in parts[:at] if word not in _OWN_WORDS)
     group = ("x-" if text.startswith("x-") else "") + vendor + "|" + spelling + behind
     rest = parts[at + 1 :]
+    if rest in (["remaining", "seconds"], ["timeremaining"]):
+        rest = ["reset", "seconds"]  # Rollbar's X-Rate-Limit-Remaining-Seconds is the time that remains
     if behind in _ROLES:
         behind, rest = "", [behind, *rest]  # `X-RateLimitRemaining`
     if (not rest and behind == "ed") or rest == ["over", "limit"]:
@@ -262,7 +267,9 @@ def _unanchored(text: str, parts: list[str]) -> Field | None:
     role, scale, bucket = _split(parts)
     if role not in ("limit", "remaining", "used", "reset"):
         return None
-    if bucket and (bucket[-1].endswith("limit") or not {"limit", "quota"}.isdisjoint(bucket)):
+    if len(parts) == 2 and len(parts[0]) > 4 and parts[0].endswith("api") and role != "used":
+        return _bucket(role, text, "quota", parts[0], scale=scale)  # X-AircallApi-Remaining
+    if bucket and (bucket[-1].endswith("limit") or not {"limit", "quota", "throttle"}.isdisjoint(bucket)):
         pass
     elif role == "reset" or _COUNTED.isdisjoint(bucket):
         return None

@@ -32,7 +32,7 @@ _UNKNOWN: Final = Field("mark", "")
 _SERVED: Final = Signal()
 _GENERIC: Final = DIALECTS["generic"]
 # 404, 410 and their like are never refusals, so their bodies are not asked for.
-_BODY_STATUSES: Final = frozenset({400, 401, 402, 403, 418, 420, 429, 430, 456, 500, 502, 503, 504, 509, 529})
+_BODY_STATUSES: Final = frozenset({400, 401, 402, 403, 413, 418, 420, 429, 430, 432, 456, 500, 502, 503, 504, 509, 529})
 _TEXTUAL: Final = ("json", "xml", "text/", "html", "x-www-form-urlencoded", "javascript")
 
 _EXACT: Final = {name: d.name for d in DIALECTS.values() for name in d.headers if not name.endswith("*")}

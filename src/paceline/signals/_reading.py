@@ -21,7 +21,8 @@ __all__ = ["Reading"]
 # 456 is DeepL's: the characters of the whole month are spent.
 _REFUSALS: Final = frozenset({420, 429, 430, 456, 509, 529})
 # Statuses under which a code or a sentence may mean a refusal.
-_DOUBTFUL: Final = frozenset({400, 401, 402, 403, 418, 500, 502, 503, 504})
+_DOUBTFUL: Final = frozenset({400, 401, 402, 403, 413, 418, 432, 500, 502, 503, 504})
+# 413 is OpenStack's older 429, and 432 Tavily's for a plan that is used up.
 # Of those, the ones that a wait alone makes a refusal: 503 by RFC 9110 section 15.6.4, 403 GitHub, 418 Binance.
 _BY_WAIT: Final = frozenset({403, 418, 503})
 _BY_QUOTA: Final = frozenset({403})
@@ -230,9 +231,13 @@ class Reading:
             return seconds
         if self.body:
             facts = self.facts
-            if facts.waits:
+            waits_told = facts.waits
+            if not waits_told and self.status < 400 and len(self.body) <= MOST_ERROR_BYTES:
+                # What was served is a refusal as a whole, so its wait may stand anywhere in it.
+                waits_told = survey(self.body, self.json, self.clock).waits
+            if waits_told:
                 self.notes.append("the wait is from the body")
-                return max(span.seconds for span in facts.waits)
+                return max(span.seconds for span in waits_told)
             span = wait_in_prose(facts.messages, self.clock)
             if span is not None:
                 self.notes.append("the wait is from a sentence of the body")

@@ -25,6 +25,7 @@ _REFUSAL_CODE: Final = re.compile(
     r"|quotaexceeded|quotaviolation|spikearrest|exceeded(?:your)?(?:current)?quota|dailylimitexceeded|bandwidthlimitexceeded"
     r"|priorrequestnotcomplete|provisionedthroughputexceeded|transactioninprogress|insufficientquota|toomanyconcurrent"
     r"|concurren[a-z]{0,12}limitexceeded|concurrentrequest|complexitybudgetexhausted|complexityexception|resourceexhausted"
+    r"|(?:qps|rate|query|request|call)[a-z]{0,12}exceededthelimit|(?:query|request|call)s?overlimit$|^(?:api|app)calllimit"
     r"|^maxlag$|^serverbusy$|requestratetoo|abnormalusagedetected|overqps$|overrate$"
 )
 # Quotas of room, not of rate: no pause frees them.
@@ -37,10 +38,11 @@ _TERMINAL_CODE: Final = re.compile(
 _ENDS_WITH_THE_DAY: Final = re.compile(r"dailylimit")
 _TERMINAL_TEXT: Final = re.compile(
     r"credit balance is too low|insufficient (?:credits?|balance|funds)\b"
+    r"|\brun out of (?:searches|credits)\b(?! for the current)|\bexceeds? your plan's (?:set )?usage limit"
     r"|request too large for [^\n]{1,120} (?:per min|per day|\(tpm\)|\(rpm\))"
 )
 _COUNTED: Final = (
-    r"(?:request|call|rate|query|querie|api|usage|quota|minute|hour|hourly|day|daily|month|monthly)s?"
+    r"(?:request|call|rate|query|querie|api|usage|quota|point|minute|hour|hourly|day|daily|month|monthly)s?"
 )
 _REFUSAL_TEXT: Final = re.compile(
     r"rate[ -]?limit[a-z]{0,3}[^.\n]{0,40}?\b(?:exceeded|reached|hit|exhausted|violat)"
@@ -49,20 +51,24 @@ _REFUSAL_TEXT: Final = re.compile(
     r"|\bconcurren(?:t|cy)(?: [a-z]{2,12}){0,2} limits? (?:has been |was |is )?(?:exceeded|reached|hit)"
     r"|\brate limit is [0-9]{1,9} (?:requests|calls|queries)\b|: throttled: [0-9]{10}(?![0-9])"
     r"|number of (?:requests|calls)[^.\n]{0,40}? exceeded|out of (?:rate |api |call |call volume )?(?:limit|quota)"
-    rf"|\b{_COUNTED} (?:rate )?(?:limit|threshold|quota)[^.\n]{{0,80}}? (?:exceeded|reached|met)\b"
+    rf"|\b{_COUNTED}[ -](?:rate )?(?:limit|threshold|quota)[^.\n]{{0,80}}? (?:exceeded|reached|met)\b"
     r"|(?<!storage )(?<!space )(?<!disk )(?<!mailbox )\bquota (?:has been |was |is )?exceeded"
     r"|\bexceed[a-z]{0,3} your (?!(?:[a-z]{2,12} ){0,2}(?:storage|disk|space|mailbox|upload) )(?:[a-z-]{2,20} ){0,3}quota\b|maximum requests per|call frequency is\b|limit on the number of (?:requests|calls)"
     r"|\b(?:was|been|being|are) (?:throttled|rate[ -]?limited)|reduce your request rate|abuse detection"
     r"|over_query_limit|over_rate_limit|\bover (?:qps|rate)\b|^throttled$|^(?:usage )?limits exceeded|slow down"
+    r"|\brequests? (?:(?:is|are|was|were|made) ){0,2}too (?:frequent|fast|often)|\bfrequency limit\b|\bapp call limited\b"
+    r"|\bquota reach(?:ed)? (?:the )?limit|\busage reached\b"
 )
-_UNIT: Final = r"(?:ms|milliseconds?|s|secs?|seconds?|m|mins?|minutes?|h|hrs?|hours?|d|days?)"
+_UNIT: Final = r"(?:ns|us|µs|μs|ms|milliseconds?|s|secs?|seconds?|m|mins?|minutes?|h|hrs?|hours?|d|days?)"
 _PROSE_WAIT: Final = re.compile(
-    r"\b(?:again|retry|retrying|wait|available|resets?|replenished|unblocked|resume|back ?off)\b"
+    r"\b(?:again|retry|retrying|wait|available|resets?|replenished|unblocked|resume|back ?off|this after|timed out|will last)\b"
     r"(?:(?! (?:every|each|per) )[^0-9.\n]){0,40}?"
-    rf"\b([0-9]{{1,3}}:[0-9]{{2}}:[0-9]{{2}}|(?:[0-9]{{1,10}}(?:\.[0-9]{{1,12}})? ?{_UNIT}(?![a-z])(?:,? (?:and )?)?){{1,5}})"
+    rf"\b([0-9]{{1,3}}:[0-9]{{2}}:[0-9]{{2}}|(?:[0-9]{{1,10}}(?:\.[0-9]{{1,12}})? ?{_UNIT}(?![a-zµμ])(?:,? (?:and )?)?){{1,5}})"
 )
-_PROSE_BARE: Final = re.compile(r"\bretry[ _-]after:? ([0-9]{1,8}(?:\.[0-9]{1,6})?)(?![0-9a-z./:-])")
+_PROSE_BARE: Final = re.compile(r"\bretry[ _-]after:? ([0-9]{1,8}(?:\.[0-9]{1,6})?)(?! ?[0-9a-zµμ./:-])")
 _PROSE_UNTIL: Final = re.compile(r"\b(?:until|at|throttled:) ([0-9]{10,13})(?![0-9])")
+_ONE: Final = re.compile(r"\bone (?=(?:second|minute|hour|day)\b)")
+_MORE: Final = re.compile(r"(?<=[0-9]) more (?=[smhd])")
 _SHOUTED: Final = re.compile(r"[A-Z][A-Z0-9_]{3,60}|[a-z][a-z0-9]{1,20}(?:[_-][a-z0-9]{1,20}){1,5}")
 _NOT_WORD: Final = re.compile(r"[^a-z0-9]+")
 
@@ -138,11 +144,11 @@ def wait_in_prose(messages: list[str], clock: Clock) -> Span | None:
     True
     """
     for message in messages:
-        text = message.lower()
+        text = _MORE.sub(" ", _ONE.sub("1 ", message.lower()))  # "in one minute", "for 1 more seconds"
         for pattern in (_PROSE_WAIT, _PROSE_BARE, _PROSE_UNTIL):
             found = pattern.search(text)
             if found is not None:
-                span = read_span(found[1], clock)
+                span = read_span(found[1].rstrip(" ,"), clock)
                 if span is not None:
                     return span
     return None
