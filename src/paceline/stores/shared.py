@@ -678,8 +678,13 @@ class Shared:
 
     def _founded(self, reply: Reply, before: float, after: float) -> None:
         self._log, self._base = reply.log, reply.base
-        self._bracketed_at = None
+        old_off, self._bracketed_at = self._off, None
         self._bracket(before, after, (reply.clock - reply.base) / 1e6)
+        shift = old_off - self._off
+        if abs(shift) > _STEP:
+            # The store's clock jumped, and the log's time with it: a slot in hand would else count as written as much too late.
+            self._slots = deque((at, Slot(round(slot.at + shift, 6), slot.cost)) for at, slot in self._slots)
+            self._own = deque([index, round(at + shift, 6), permits] for index, at, permits in self._own)
         self._unsure_again()
 
     def _adopt(self, reply: Reply, before: float, after: float) -> None:
