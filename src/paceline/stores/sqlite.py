@@ -118,6 +118,9 @@ class SQLiteStore(Store):
             )
         if application not in (0, _APPLICATION):
             raise InputError(f"{self.path} is another program's database: name another file, like sqlite:///paceline.db")
+        if application == 0 and db.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]:
+            # Before anything is written: WAL is noted in the file itself.
+            raise InputError(f"{self.path} is another program's database: name another file, like sqlite:///paceline.db")
         db.execute("PRAGMA journal_mode=WAL")
         db.execute("PRAGMA synchronous=NORMAL")
         db.execute("BEGIN IMMEDIATE")
