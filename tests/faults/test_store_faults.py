@@ -202,9 +202,9 @@ def loading(run: Run) -> None:
 
 
 def stepped(run: Run) -> None:
-    """The server's clock goes a second and a half ahead, and back again."""
+    """The server's clock goes a second and a half ahead, back again, and then an hour each way."""
     clock = run.folder / "clock"
-    for step in ("+1.5", "-1.5"):
+    for step in ("+1.5", "-1.5", "+3600", "-3600"):
         new = run.folder / "clock.new"
         new.write_text(step + "\n")
         os.replace(new, clock)
@@ -260,7 +260,7 @@ FAULTS: Final = {
         Fault(out_of_memory, 2.0, ("StoreLost", "StoreBack")),
         Fault(busy, 2.5, ("StoreLost", "StoreBack")),
         Fault(loading, 2.0, ("StoreLost", "StoreBack")),
-        Fault(stepped, 5.0, ("StoreReplaced",), items=500),
+        Fault(stepped, 7.0, ("StoreReplaced",), items=600),
         Fault(all_at_once, 3.0, ("StoreReplaced",), items=500),
     )
 }
