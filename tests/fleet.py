@@ -22,6 +22,7 @@ import threading
 import time
 from collections import Counter
 from dataclasses import asdict, dataclass, field
+from importlib import import_module
 from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
@@ -294,8 +295,6 @@ def _serve(commands: Sequence[str] | Any) -> None:
 
 
 if __name__ == "__main__":
-    import paceline.stores.line
-    import paceline.stores.redis
-    import paceline.stores.sqlite
-
+    for name in ("line", "redis", "sqlite"):
+        import_module(f"paceline.stores.{name}")
     _serve(sys.stdin)

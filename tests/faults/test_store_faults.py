@@ -44,6 +44,7 @@ class Run:
     server: RedisServer
     relays: list[Relay]
     items: int
+    timeout: float = 0.4
     workers: list[Worker] = field(default_factory=list)
     notes: dict[str, Any] = field(default_factory=dict)
 
@@ -51,7 +52,7 @@ class Run:
         relay = self.relays[number % len(self.relays)]
         worker = self.fleet.start(
             Task(
-                f"redis://127.0.0.1:{relay.port}/0?timeout=0.4", (f"{QUOTA}/s",), items, self.arrivals.port, number,
+                f"redis://127.0.0.1:{relay.port}/0?timeout={self.timeout}", (f"{QUOTA}/s",), items, self.arrivals.port, number,
                 tasks=4 * (number % 2), **settings,
             )
         )  # fmt: skip
@@ -275,7 +276,7 @@ def run_fault(name: str, folder: Path, fleet: Fleet) -> Run:
     relays = [Relay(server.port) for _ in range(WORKERS if fault.own_relays else 1)]
     try:
         with Arrivals() as arrivals:
-            run = Run(folder, arrivals, fleet, server, relays, fault.items)
+            run = Run(folder, arrivals, fleet, server, relays, fault.items, 2.0 if fault.quiet else 0.4)
             for number in range(WORKERS):
                 run.start(number, run.share(number))
             arrivals.wait_for(QUOTA + QUOTA // 2)
