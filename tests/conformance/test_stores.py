@@ -1,4 +1,4 @@
-"""Every store obeys the same laws: memory, SQLite, and real Redis and Valkey servers, alone and as a cluster."""
+"""Every store obeys the same laws: memory, SQLite, real Redis and Valkey servers, alone, behind Sentinel and as a cluster."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from tests.servers import RedisServer, binaries
+from tests.servers import ClusterSet, RedisServer, SentinelSet, binaries
 
 from paceline.stores.memory import MemoryStore
 from paceline.stores.redis import RedisStore
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from paceline.stores.protocol import Store
 
-KINDS = ["memory", "sqlite", "cluster", *(f"server {Path(binary).name}" for binary in binaries())]
+KINDS = ["memory", "sqlite", "sentinel", "cluster", *(f"server {Path(binary).name}" for binary in binaries())]
 
 
 @pytest.fixture(scope="module", params=KINDS)
@@ -33,16 +33,15 @@ def store(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
         yield made
         made.close()
         return
-    if request.param == "cluster":
-        server = RedisServer(folder, "--cluster-enabled", "yes")
-        server.client.execute_command("CLUSTER", "ADDSLOTSRANGE", 0, 16383)
-        while b"cluster_state:ok" not in server.client.execute_command("CLUSTER", "INFO"):
-            pass
-        url = f"redis+cluster://127.0.0.1:{server.port}"
+    server: RedisServer | SentinelSet | ClusterSet
+    if request.param == "sentinel":
+        server = SentinelSet(folder)
+    elif request.param == "cluster":
+        server = ClusterSet(folder)
     else:
         binary = next(each for each in binaries() if Path(each).name == request.param.partition(" ")[2])
         server = RedisServer(folder, binary=binary)
-        url = server.url
+    url = server.url
     reached = RedisStore(url)
     yield reached
     reached.close()

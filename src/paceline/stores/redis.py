@@ -104,7 +104,9 @@ class RedisStore(Store):
         path = [part for part in self._parts.path.split("/") if part]
         if self._kind == "redis+sentinel":
             database = int(path[1]) if len(path) > 1 else 0
-            finder = sentinel(self._hosts, socket_timeout=self._timeout, socket_connect_timeout=self._timeout)
+            # A sentinel that does not answer is passed over at once: the next one knows as much.
+            asking = {name: settings[name] for name in ("socket_timeout", "socket_connect_timeout")}
+            finder = sentinel(self._hosts, sentinel_kwargs={**asking, "retry": retry(NoBackoff(), 0)})
             return finder.master_for(path[0], db=database, **settings)
         if self._kind == "unix":
             settings.pop("socket_connect_timeout")
@@ -193,12 +195,22 @@ class RedisStore(Store):
         with self._lock:
             if self._client is not None and self._pid == os.getpid():
                 self._client.close()
+                for sentinel in _sentinels(self._client):
+                    sentinel.close()
             self._client = None
 
     async def aclose(self) -> None:
         client = self._async.pop(asyncio.get_running_loop(), None)
         if client is not None:
             await client.aclose()
+            for sentinel in _sentinels(client):
+                await sentinel.aclose()
+
+
+def _sentinels(client: Any) -> Sequence[Any]:
+    """The clients that ask sentinels for the master; closing the master's client leaves them open."""
+    finder = getattr(getattr(client, "connection_pool", None), "sentinel_manager", None)
+    return () if finder is None else finder.sentinels
 
 
 def _host(place: str) -> tuple[str, int]:

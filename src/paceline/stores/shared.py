@@ -50,6 +50,7 @@ _FIRST_TRY, _LAST_TRY = 0.1, 5.0  # seconds between tries to reach a lost store
 _OWN_KEPT: Final = 256
 _LOOK: Final = 0.5  # seconds after which one who waits, or sends without slots, looks what others have told
 _RENEW: Final = SEAT_KEPT / 3  # seconds after which such a look says that this worker is there
+_SLOW: Final = 0.02  # seconds that an answer is late at which calls cost permits, if no more of these are asked for
 _RETURNING: Final = 0.1  # seconds between calls while others are still to come back to a store that was lost
 _ROUNDS: Final = 12
 
@@ -128,6 +129,7 @@ class Shared:
         self._back_at: float | None = None  # when a lost store was first heard again
         self._tries = 0
         self._recent = 0
+        self._ran_dry = False
         self._pace = 0.0
         self._pace_at = self._now()
         self._seen_at = self._said_at = -inf  # when the store was last heard, and last told anything
@@ -215,6 +217,7 @@ class Shared:
                 if share > max(1.0, told.limit.quota):
                     raise CostAboveQuota(share, told.limit)
         self._want(now, self._call_at)
+        self._ran_dry = self._ran_dry or not self._slots
         if self._next_at is not None and self._next_at > now and not self.wants_call:
             return self._next_at
         return inf
@@ -237,6 +240,7 @@ class Shared:
         latest = now - self._sigma
         while self._slots and self._slots[0][0] < latest:
             self._give_back(self._slots.popleft()[1], True)
+            self._ran_dry = False
 
     def _give_back(self, slot: Slot, unused: bool) -> None:
         for op in self._ops:
@@ -675,8 +679,13 @@ class Shared:
             self._recent, self._pace_at = 0, now
 
     def ahead(self) -> int:
-        """How many more slots this process is likely to use soon, by what it used lately."""
-        return int(self._pace * AHEAD / 2)
+        """How many more slots this process is likely to use soon, by what it used lately.
+
+        Soon is what passes until the slots of a later call come: longer where calls take long. Who used all that it
+        had and then waited for a slow store may ask for more than it used, or it would ask for ever less.
+        """
+        soon = AHEAD / 2 + 4 * self._late_by
+        return int(self._pace * soon * (2.0 if self._ran_dry and self._late_by > _SLOW else 1.0))
 
     @property
     def in_hand(self) -> int:
@@ -720,8 +729,13 @@ class Shared:
 
     def _founded(self, reply: Reply, before: float, after: float) -> None:
         self._log, self._base = reply.log, reply.base
-        self._bracketed_at = None
+        old_off, self._bracketed_at = self._off, None
         self._bracket(before, after, (reply.clock - reply.base) / 1e6)
+        shift = old_off - self._off
+        if abs(shift) > _STEP:
+            # The store's clock jumped, and the log's time with it: a slot in hand would else count as written as much too late.
+            self._slots = deque((at, Slot(round(slot.at + shift, 6), slot.cost)) for at, slot in self._slots)
+            self._own = deque([index, round(at + shift, 6), permits] for index, at, permits in self._own)
         self._unsure_again()
 
     def _adopt(self, reply: Reply, before: float, after: float) -> None:
@@ -779,8 +793,22 @@ class Shared:
         alone = load(dump(replica.ledger))
         alone.update(self._part([told.full or told.limit for told in alone._told]), self._there(now))
         self._alone = alone
+        self._alone_from = now + self._before_alone(replica)
 
     _workers = 1
+    _alone_from = -inf
+
+    def _before_alone(self, replica: Replica) -> float:
+        """Seconds before the first permit without the store: until then others use slots that they booked in it, of
+        which this worker has not heard. Then the workers begin one after another, not all in the same moment."""
+        if self.on_loss == "open" or self._workers == 1:
+            return 0.0
+        pace = max((1.0 / told.limit.rate for told in replica.ledger._told if told.limit.period), default=0.0)
+        turn = sorted(replica.seats).index(self.worker) if self.worker in replica.seats else len(replica.seats)
+        return max(AHEAD, 4 * self._late_by) + min(turn * pace, self._longest())
+
+    def _longest(self) -> float:
+        return max((limit.period for limit in self.told), default=0.0)
 
     def _part(self, limits: Sequence[Limit]) -> list[Limit]:
         """This worker's part of the limits, while the store cannot divide them."""
@@ -804,6 +832,9 @@ class Shared:
         if alone is None:
             self.held_by = "store"
             return inf
+        if now < self._alone_from:
+            self.held_by = "store"
+            return self._alone_from
         there = self._there(now)
         at = alone.take(there, cost, tracked)
         self.held_by = alone.held_by

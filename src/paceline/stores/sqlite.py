@@ -118,6 +118,10 @@ class SQLiteStore(Store):
             )
         if application not in (0, _APPLICATION):
             raise InputError(f"{self.path} is another program's database: name another file, like sqlite:///paceline.db")
+        filled = db.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
+        # Before anything is written: WAL is noted in the file itself. Asked again: tables come together with the id.
+        if application == 0 and filled and db.execute("PRAGMA application_id").fetchone()[0] == 0:
+            raise InputError(f"{self.path} is another program's database: name another file, like sqlite:///paceline.db")
         db.execute("PRAGMA journal_mode=WAL")
         db.execute("PRAGMA synchronous=NORMAL")
         db.execute("BEGIN IMMEDIATE")
