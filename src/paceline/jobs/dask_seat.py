@@ -85,10 +85,8 @@ def hold_seat(token: str, parcel: Parcel) -> None:
 
 async def _serve(seat_of: Future[Seat], order: Order) -> None:
     seat = Seat(order, order.make_sender(order.headers))
-    serving = asyncio.ensure_future(seat.serve())
-    await asyncio.sleep(0)  # its loop is known from here on
     seat_of.set_result(seat)
-    await serving
+    await seat.serve()
 
 
 async def tell_seat(token: str, what: str, parcel: Parcel | None = None) -> Parcel | None:

@@ -161,7 +161,7 @@ class _Lent:
 
 
 class Seat(Engine):
-    """See the module. `serve` runs it, on its own event loop; `turn` and the rest are called there too."""
+    """See the module. Made, served and asked on one event loop; `serve` runs it to its end."""
 
     __slots__ = (
         "_closing", "_events", "_expected", "_gone", "_heard_at", "_kept", "_lent", "_out", "_over", "_paused", "_refused", "_renewals",
@@ -183,6 +183,7 @@ class Seat(Engine):
             headers=order.headers,
             credential=credential_of(order.headers),
         )
+        self._loop = asyncio.get_running_loop()
         self._out: list[Outcome] = []
         self._expected: set[int] = set()
         self._gone: list[int] = []
@@ -196,7 +197,7 @@ class Seat(Engine):
         self._over = asyncio.Event()
         self._closing = False
         self._trouble: Exception | None = None
-        self._heard_at = time.monotonic()
+        self._heard_at = _now()
 
     # ---- what the engine tells -------------------------------------------------------------------
 
@@ -269,7 +270,7 @@ class Seat(Engine):
 
     async def turn(self, turn: Turn) -> Came:
         """Takes inputs in, and tells what has come of those before, once there is something to tell."""
-        self._heard_at = time.monotonic()
+        self._heard_at = _now()
         if not self._over.is_set():
             try:
                 self._set_places(turn.places, turn.taken)
@@ -288,7 +289,7 @@ class Seat(Engine):
                 pass  # nothing to tell but that all is well
         if self._out and len(self._out) * 2 < self.concurrency and not self._over.is_set():
             await asyncio.sleep(_GATHER)
-        self._heard_at = time.monotonic()
+        self._heard_at = _now()
         return self._tell()
 
     def _telling(self) -> bool:
@@ -353,6 +354,9 @@ class Seat(Engine):
         if self._lent is not None:
             self._lent.lend(held)
 
+    def __repr__(self) -> str:
+        return f"<Seat, {self._open} open, {self.in_flight} of {self.concurrency} in flight>"
+
     def close(self) -> None:
         """Nobody wants anything more: gives up what is in flight, and ends `serve`."""
         self._closing = True
@@ -380,16 +384,15 @@ class Seat(Engine):
             self._over.set()
             self._something.set()
             while not self._closing and self._attended():  # noqa: ASYNC110 - a lease that runs out is no event
-                await asyncio.sleep(0.02)
+                await asyncio.sleep(0.05)
         finally:
             await self.sender.close()
             await self.policy.aclose()
 
     def _attended(self) -> bool:
-        return time.monotonic() - self._heard_at < _LEASE
+        return _now() - self._heard_at < _LEASE
 
     async def _serve(self) -> None:
-        self._loop = asyncio.get_running_loop()
         news = self._news = asyncio.Event()
         try:
             while not (self.draining or self._broken):
@@ -405,6 +408,10 @@ class Seat(Engine):
         finally:
             # Nothing more comes in: the engine's own run sees to the end of what is under way.
             await self.run(())
+
+
+def _now() -> float:
+    return asyncio.get_running_loop().time()
 
 
 def _quiet(hear: Callable[[Event], None]) -> Callable[[Event], None]:

@@ -181,7 +181,7 @@ class Spread:
         self._feed = iter(items)
         try:
             await self.crew.open()
-            self._someone_at = time.monotonic()
+            self._someone_at = asyncio.get_running_loop().time()
             while not self._done():
                 self._news.clear()
                 if not self.draining:
@@ -230,7 +230,7 @@ class Spread:
             if worker not in self._tasks and len(self._tasks) < self.concurrency:
                 task = self._tasks[worker] = asyncio.get_running_loop().create_task(self._attend(worker))
                 task.add_done_callback(partial(self._left, worker))
-        now = time.monotonic()
+        now = asyncio.get_running_loop().time()
         if self._posts:
             self._someone_at = now
         elif now - self._someone_at > _NOBODY:
