@@ -39,6 +39,7 @@ class Chair:
         self.seat = Seat(replace(order, policy=replace(order.policy)), crew.sender)
         self.serving = asyncio.ensure_future(self.seat.serve())
         self.turns = 0
+        self.closed = False
 
     def _reach(self) -> None:
         if self.worker not in self.crew.there or self.crew.chairs.get(self.worker) is not self:
@@ -63,6 +64,7 @@ class Chair:
         self.seat.lend(Parcel.of(held).open())
 
     async def close(self) -> None:
+        self.closed = True
         self.seat.close()
         await asyncio.wait([self.serving])
 
@@ -131,6 +133,9 @@ def run(
             await spread.run(items)
         finally:
             assert crew.closed
+            # Whoever was there is let go of; only a worker that died keeps its seat.
+            for chair in crew.chairs.values():
+                assert chair.closed
             for chair in crew.all:
                 await chair.close()
             if helper is not None:

@@ -24,7 +24,9 @@ def crew_of(engine: str) -> Crew:
     """The workers that --engine names. Raises InputError, or MissingExtra where their library is not installed."""
     from ..jobs.dask_crew import DaskCrew
 
-    return DaskCrew(_address(engine))
+    crew = DaskCrew(_address(engine))
+    crew.check()
+    return crew
 
 
 def shared_store(engine: str, store: str, *, given: bool) -> str:

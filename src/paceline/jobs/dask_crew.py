@@ -45,6 +45,16 @@ class DaskCrew:
         self._cluster: Any = None
         self._client: Any = None
 
+    def check(self) -> None:
+        """Raises InputError where the scheduler cannot be reached, before anything is begun; blocks."""
+
+        async def reach() -> None:
+            await self._connect(self._address)
+            await self.close()
+
+        if self._address is not None:
+            asyncio.run(reach())
+
     async def open(self) -> None:
         """Reaches the scheduler, or starts the workers; waits for the first of them."""
         if self._address is None:
@@ -59,17 +69,21 @@ class DaskCrew:
                 preload=["paceline.jobs.dask_seat"],
                 silence_logs=50,  # what becomes of a worker is told by the job
             )
-        place = self._address or self._cluster
+        await self._connect(self._address or self._cluster)
+        try:
+            await self._client.wait_for_workers(1, timeout=_FIRST)
+        except TimeoutError:
+            place = self._address or "on this machine"
+            raise InputError(f"the Dask scheduler {place} has no workers: start some, like: dask worker {place}") from None
+
+    async def _connect(self, place: Any) -> None:
         try:
             self._client = await self._dask.Client(
                 place, asynchronous=True, set_as_default=False, timeout=_REACH, name="paceline"
             )
         except (OSError, TimeoutError, ValueError) as error:
-            raise InputError(f"cannot reach a Dask scheduler at {place}: {error}; write it like dask=tcp://127.0.0.1:8786") from None
-        try:
-            await self._client.wait_for_workers(1, timeout=_FIRST)
-        except TimeoutError:
-            raise InputError(f"the Dask scheduler at {place} has no workers: start some, like: dask worker {place}") from None
+            why = str(error).partition("\n")[0]
+            raise InputError(f"cannot reach a Dask scheduler at {place}: {why}; start one (dask scheduler), or write another address, like dask=tcp://127.0.0.1:8786") from None
 
     async def workers(self) -> Collection[str]:
         """The addresses of the workers that the scheduler knows."""

@@ -10,20 +10,19 @@ import asyncio
 import logging
 import pickle
 import threading
+from collections import deque
 from concurrent.futures import Future
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 from .. import __version__
 from .flow import _new_loop
 from .seat import Order, Seat
 
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
 __all__ = ["Parcel", "dask_setup", "hello", "hold_seat", "tell_seat"]
 
 _TO_COME: Final = 60.0  # seconds within which the task of a seat must have begun
 _seats: dict[str, Future[Seat]] = {}
+_ended: deque[str] = deque(maxlen=256)
 _lock = threading.Lock()
 
 
@@ -58,7 +57,8 @@ class Parcel:
 
 
 def hello() -> str:
-    """The version of paceline on this worker."""
+    """The version of paceline on this worker, which from here on writes no line for each turn into its log."""
+    logging.getLogger("distributed.worker").addFilter(_is_no_turn)  # once: the same filter is not added twice
     return __version__
 
 
@@ -68,7 +68,6 @@ def hold_seat(token: str, parcel: Parcel) -> None:
 
     seat_of = _slot(token)
     loop = _new_loop()
-    noise = _without_turns(logging.getLogger("distributed.worker"))
     try:
         secede()  # type: ignore[no-untyped-call]  # it runs for as long as the job: the thread is not missing where others share these workers
         loop.run_until_complete(_serve(seat_of, parcel.open()))
@@ -77,8 +76,8 @@ def hold_seat(token: str, parcel: Parcel) -> None:
             seat_of.set_exception(error)
         raise
     finally:
-        noise()
         with _lock:
+            _ended.append(token)
             _seats.pop(token, None)
         loop.close()
 
@@ -91,7 +90,12 @@ async def _serve(seat_of: Future[Seat], order: Order) -> None:
 
 async def tell_seat(token: str, what: str, parcel: Parcel | None = None) -> Parcel | None:
     """One call to a seat of this worker, on the worker's own event loop: turn, drain, lend or close."""
-    slot = _slot(token)
+    if what != "turn" and token not in _seats:
+        return None  # it has ended
+    with _lock:
+        if token in _ended:
+            raise LookupError("the seat has ended")
+        slot = _seats.setdefault(token, Future())
     try:
         seat = await asyncio.wait_for(asyncio.shield(asyncio.wrap_future(slot)), _TO_COME)
     except TimeoutError:
@@ -118,14 +122,8 @@ def _slot(token: str) -> Future[Seat]:
         return _seats.setdefault(token, Future())
 
 
-def _without_turns(logger: logging.Logger) -> Callable[[], None]:
-    """Keeps Dask from writing a line for each turn into the worker's log; returns what ends that."""
-
-    def quiet(record: logging.LogRecord) -> bool:
-        return not (str(record.msg).startswith("Run out-of-band function") and "tell_seat" in str(record.args))
-
-    logger.addFilter(quiet)
-    return lambda: logger.removeFilter(quiet)
+def _is_no_turn(record: logging.LogRecord) -> bool:
+    return not (str(record.msg).startswith("Run out-of-band function") and "tell_seat" in str(record.args))
 
 
 def dask_setup(_worker: Any) -> None:

@@ -165,7 +165,7 @@ class Seat(Engine):
 
     __slots__ = (
         "_closing", "_events", "_expected", "_gone", "_heard_at", "_kept", "_lent", "_out", "_over", "_paused", "_refused", "_renewals",
-        "_sent", "_something", "_trouble", "_untaken", "_waited",
+        "_sent", "_something", "_trouble", "_turning", "_untaken", "_waited",
     )  # fmt: skip
 
     def __init__(self, order: Order, sender: Sender) -> None:
@@ -192,7 +192,7 @@ class Seat(Engine):
         self._events: list[Event] = []
         self._paused: list[RetryLater] = []
         self._refused: int | None = None
-        self._untaken = self._kept = 0
+        self._untaken = self._kept = self._turning = 0
         self._something = asyncio.Event()
         self._over = asyncio.Event()
         self._closing = False
@@ -270,6 +270,13 @@ class Seat(Engine):
 
     async def turn(self, turn: Turn) -> Came:
         """Takes inputs in, and tells what has come of those before, once there is something to tell."""
+        self._turning += 1
+        try:
+            return await self._turn(turn)
+        finally:
+            self._turning -= 1
+
+    async def _turn(self, turn: Turn) -> Came:
         self._heard_at = _now()
         if not self._over.is_set():
             try:
@@ -361,6 +368,7 @@ class Seat(Engine):
         """Nobody wants anything more: gives up what is in flight, and ends `serve`."""
         self._closing = True
         self.halt()
+        self._something.set()
 
     def _fail(self, error: Exception) -> None:
         if self._broken is None:
@@ -383,7 +391,7 @@ class Seat(Engine):
         try:
             self._over.set()
             self._something.set()
-            while not self._closing and self._attended():  # noqa: ASYNC110 - a lease that runs out is no event
+            while self._turning or not (self._closing or not self._attended()):  # noqa: ASYNC110 - a lease that runs out is no event
                 await asyncio.sleep(0.05)
         finally:
             await self.sender.close()

@@ -128,6 +128,7 @@ class Spread:
     _posts: dict[str, _Post] = field(default_factory=dict)
     _tasks: dict[str, asyncio.Task[None]] = field(default_factory=dict)
     _asides: set[asyncio.Task[None]] = field(default_factory=set)
+    _closings: set[asyncio.Task[None]] = field(default_factory=set)
     _again: deque[Request] = field(default_factory=deque)
     _feed: Iterator[Request | BadInput] = field(default_factory=lambda: iter(()))
     _fed: bool = False
@@ -198,7 +199,9 @@ class Spread:
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
-            await asyncio.gather(*(post.chair.close() for post in self._posts.values()), return_exceptions=True)
+            await asyncio.sleep(0)  # seats that nobody attends any more are being closed from here on
+            if self._closings:
+                await asyncio.wait(list(self._closings), timeout=10.0)
             await self.crew.close()
         if self._broken is not None:
             raise self._broken
@@ -251,8 +254,9 @@ class Spread:
                 )
         if post is not None:
             self._again.extendleft(reversed(post.given.values()))
-            if not post.ended:
-                self._aside(_closed(post.chair))
+            closing = asyncio.get_running_loop().create_task(_closed(post.chair))
+            self._closings.add(closing)
+            closing.add_done_callback(self._closings.discard)
         self._wake()
 
     def _aside(self, what: Coroutine[None, None, None]) -> None:
