@@ -216,6 +216,13 @@ def test_places_of_a_lost_worker_go_to_the_others() -> None:
     assert spread.waiting() == (None, None)
 
 
+def test_a_seat_with_nothing_left_leaves_its_places_to_the_others() -> None:
+    """One worker was handed all there is of an input's end: the other must not sit on all places."""
+    for count in (40, 70, 100, 130):
+        results, _, _ = run([request(n) for n in range(1, count + 1)], ScriptedSender(latency=0.01), "a", "b", concurrency=32)
+        once_each(results, count)
+
+
 def test_more_workers_than_places_take_no_part() -> None:
     """Two places are two seats at most."""
     results, _, crew = run([request(n) for n in range(1, 21)], ScriptedSender(), concurrency=2)

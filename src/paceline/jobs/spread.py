@@ -289,10 +289,11 @@ class Spread:
 
     def _places_for(self, post: _Post) -> int:
         """A seat's part of the places; never more than those that no other seat may still be using."""
-        busy = [each for each in self._posts.values() if each.given or not self._fed] or [post]
-        share = max(1, self.concurrency // len(busy))
-        if post in busy and self.concurrency > len(busy):
-            share += busy.index(post) < self.concurrency % len(busy)
+        busy = [each for each in self._posts.values() if each.given or not (self._fed or self.draining)]
+        share = 0  # one that has nothing left to do leaves its places to the others
+        if post in busy:
+            share = max(1, self.concurrency // len(busy))
+            share += self.concurrency > len(busy) and busy.index(post) < self.concurrency % len(busy)
         others = sum(each.granted for each in self._posts.values() if each is not post)
         post.places = max(0, min(share, self.concurrency - others))
         post.granted = max(post.places, post.in_flight)
