@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import os
 import sys
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import click
+from click.core import ParameterSource
 
 from ..errors import InputError
 
@@ -136,11 +138,13 @@ def _read_config(context: click.Context, _parameter: click.Parameter, path: str 
 @click.option("--log-format", type=click.Choice(["console", "json"]), default="console", show_default=True, help="How events are written to standard error.")
 @click.option("--log-level", type=click.Choice(["debug", "info", "warning", "error"]), default="warning", show_default=True, help="The least event that is written.")
 @click.option("--client", type=click.Choice(["aiohttp", "httpx"]), default="aiohttp", show_default=True, help="The HTTP client to send with.")
+@click.option("--engine", metavar="dask[=ADDRESS]", help="Who sends: this process (without it), Dask workers that the command starts on this machine (dask), or those of a scheduler (dask=tcp://HOST:8786). They share the limits in the store, which must be one that all of them reach.")
 @click.option("--config", metavar="FILE", is_eager=True, callback=_read_config, help="A TOML file with these options under [fetch].")
 @click.pass_context
 def command(context: click.Context, /, **options: Any) -> None:
     """Fetch everything that SOURCE lists into OUT: at the full quota, never over it, losing nothing."""
-    ended = _run(options)
+    store_given = context.get_parameter_source("store") is not ParameterSource.DEFAULT
+    ended = _run({**options, "store_given": store_given})
     _tell(ended, options["progress"], options["log_format"])
     context.exit(ended.status)
 
@@ -161,6 +165,12 @@ def _run(options: dict[str, Any]) -> Ended:
         from ._bearer import bearer_of
 
         bearer = bearer_of(options["bearer_command"])
+    crew = None
+    if options["engine"] is not None:
+        from ._engines import crew_of, shared_store
+
+        options = {**options, "store": shared_store(options["engine"], options["store"], given=options["store_given"])}
+        crew = crew_of(options["engine"])
     policy = _policy(options, token, headers)
     paging = read_paging(options["paginate"])
     asked = {"client": options["client"], "redirects": str(not options["no_redirects"])}
@@ -180,6 +190,7 @@ def _run(options: dict[str, Any]) -> Ended:
         deadline=options["deadline"],
         sinks=_sinks(options),
         progress=_progress(options),
+        crew=crew,
         asked=asked,
         on_interrupt=lambda: _remark(
             "stopping: what is in flight may end; interrupt again to stop at once", "warning", options["log_format"]
@@ -308,7 +319,7 @@ def _sender(options: dict[str, Any]) -> Callable[[Mapping[str, str]], Any]:
         ca_file=ca_file,
         connections=options["concurrency"],
     )
-    return lambda common: Chosen(settings, common)
+    return partial(Chosen, settings)
 
 
 def _check_certificates(path: str) -> None:

@@ -11,7 +11,7 @@ import threading
 import time
 from collections import deque
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Final
 
 from .. import __version__
@@ -24,8 +24,10 @@ from .engine import Engine, Result
 from .output import Output, Snapshot
 from .progress import Snapshot as View
 from .record import encode
+from .seat import Order
 from .source import Defaults, Source
 from .spec import BadInput
+from .spread import Spread
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -37,6 +39,7 @@ if TYPE_CHECKING:
     from .paging import Leaf
     from .progress import Progress
     from .sender import Sender
+    from .spread import Crew
 
 __all__ = ["Batch", "Ended", "run_loop"]
 
@@ -63,6 +66,7 @@ class Batch:
     make_sender: makes the sender, inside the event loop, from the headers that most requests carry. headers: sent with every request that has none of that
     name. paging: how the lists come that the inputs are. bearer: a credential that can be renewed. sinks: take the events besides the account.
     progress: makes the display from a function that gives the account's state.
+    crew: the workers that send, where others than this process do; then `make_sender` and the policy must pickle.
     on_interrupt: called at the first SIGINT or SIGTERM, after which only what is in flight may end.
     deadline: seconds for the whole run.
 
@@ -87,8 +91,9 @@ class Batch:
     progress: Callable[[Callable[[], View]], Progress] | None = None
     asked: Mapping[str, str] = field(default_factory=dict)
     on_interrupt: Callable[[], None] | None = None
+    crew: Crew | None = None
     account: Account = field(init=False)
-    engine: Engine = field(init=False)
+    engine: Engine | Spread = field(init=False)
     interrupted: int = 0
     _output: Output = field(init=False)
     _departures: Departures = field(init=False)
@@ -202,22 +207,26 @@ class Batch:
 
     async def _main(self, source: Source, output: Output) -> int:
         loop = asyncio.get_running_loop()
-        sender = self.make_sender(self.headers)
+        sender = self.make_sender(self.headers) if self.crew is None else None
         account = self.account
-        self.engine = Engine(
-            policy=self.policy,
-            sender=sender,
-            finish=self._finish,
-            concurrency=self.concurrency,
-            redirects=self.redirects,
-            events=self.policy.events,
-            tally=account if all(getattr(sink, "debug", True) is False for sink in self.sinks) else None,
-            bearer=self.bearer,
-            new_scope=self._new_scope,
-            headers=self.headers,
-            credential=credential_of(self.headers),
-            places=output.places,
-        )
+        tally = account if all(getattr(sink, "debug", True) is False for sink in self.sinks) else None
+        if sender is None:
+            self.engine = self._spread(tally, output)
+        else:
+            self.engine = Engine(
+                policy=self.policy,
+                sender=sender,
+                finish=self._finish,
+                concurrency=self.concurrency,
+                redirects=self.redirects,
+                events=self.policy.events,
+                tally=tally,
+                bearer=self.bearer,
+                new_scope=self._new_scope,
+                headers=self.headers,
+                credential=credential_of(self.headers),
+                places=output.places,
+            )
         display = self.progress(self.view) if self.progress is not None else None
         if display is not None:
             display.start()
@@ -233,7 +242,8 @@ class Batch:
                     alarm.cancel()
                 keeper.cancel()
                 await asyncio.gather(keeper, return_exceptions=True)
-                await sender.close()
+                if sender is not None:
+                    await sender.close()
                 await self.policy.aclose()
                 if display is not None:
                     display.close()
@@ -249,6 +259,29 @@ class Batch:
             how = "deadline" if status == 75 else "done"
         account.ended(time.time(), how, later.until if later is not None else None)
         return status
+
+    def _spread(self, tally: Account | None, output: Output) -> Spread:
+        """The engine that has workers send; what a scope has spent is known to the store that they share."""
+        assert self.crew is not None
+        order = Order(
+            policy=replace(self.policy, events=None),
+            make_sender=self.make_sender,
+            headers=self.headers,
+            redirects=self.redirects,
+            debug=tally is None,
+            renews=self.bearer is not None,
+        )
+        return Spread(
+            crew=self.crew,
+            order=order,
+            policy=self.policy,
+            finish=self._finish,
+            concurrency=self.concurrency,
+            events=self.policy.events,
+            tally=tally,
+            bearer=self.bearer,
+            places=output.places,
+        )
 
     def view(self) -> View:
         """How the job stands now, for the display."""

@@ -343,8 +343,8 @@ class Engine:
     tally: Tally | None = None
     bearer: AsyncCredential[str] | None = None
     new_scope: Callable[[str, Line], None] | None = None
-    headers: Mapping[str, str] | None = None
-    credential: str | None = None
+    headers: Mapping[str, str] | None = field(default=None, repr=False)
+    credential: str | None = field(default=None, repr=False)
     places: Places = field(default_factory=dict)
     ahead: int = 0
     draining: bool = False
