@@ -44,12 +44,13 @@ class World:
         self, limit: str, weights: Sequence[float], *, rtt: float = 0.001, tasks: int = 32, hold: float = 0.005, seed: int = 0
     ) -> None:
         self.time = 0.0
+        self.ahead = 0.0  # of what time it is, the store's clock
         self.limit = Limit.parse(limit)
         self.weights = weights
         self.rtt, self.hold = rtt, hold
         self.chance = random.Random(seed)
         self.clock = _Clock(self)
-        self.store = MemoryStore(clock=lambda: int((_EPOCH + self.time) * 1e6))
+        self.store = MemoryStore(clock=lambda: int((_EPOCH + self.time + self.ahead) * 1e6))
         self._agenda: list[tuple[float, int, Callable[..., None], tuple[Any, ...]]] = []
         self._count = 0
         self.workers = [_Worker(self, weight, tasks) for weight in weights]

@@ -48,9 +48,11 @@ def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
 
 @pytest.mark.parametrize("way", ["fork", "spawn", "forkserver", "loky"])
 def test_workers_that_were_handed_a_policy_in_use_share_its_limit(way: str, store: str) -> None:
-    """The parent has sent with it already; a strict server refuses nobody, each item comes once, nobody shares an identity."""
+    """The parent has sent with it already; a strict server refuses nobody, each item comes once, nobody shares an identity.
+
+    Told a little less than the server allows, so that a busy machine's lateness is none of its concern."""
     with Server("40/500ms", "sliding", charge_refused=True, headers="none") as server:
-        policy = Policy(limits="40/500ms sliding", store=store, scope=SCOPE)
+        policy = Policy(limits="30/500ms sliding", store=store, scope=SCOPE)
         urls = [f"{server.url}/items/{n}" for n in range(ITEMS)]
         mine = fetch(policy, urls[:6])
         parts = [urls[6 + n :: WORKERS] for n in range(WORKERS)]

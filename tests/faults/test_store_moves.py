@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
+pytestmark = pytest.mark.xdist_group("store_moves")  # what they share is started once
+
 QUOTA, PACE, WORKERS = 100, 0.0102, 4
 
 

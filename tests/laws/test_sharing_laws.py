@@ -45,3 +45,17 @@ def test_who_comes_later_has_its_part_at_once() -> None:
     assert world.permits == pytest.approx(before, rel=0.1)
     assert late.permits[3] == pytest.approx(122, rel=0.1)
     assert since == pytest.approx([122] * 3, rel=0.1)
+
+
+@pytest.mark.parametrize("jumps", [[1.5], [-1.5], [3600.0], [-3600.0], [1.5, 0.0, 3600.0, 0.0]])
+def test_a_store_whose_clock_jumps(jumps: list[float]) -> None:
+    """Wherever the store's clock jumps to, soon after all goes on: never over the limit, nobody waits for that moment to come."""
+    world = World("100/s", [1.0] * 4)
+    world.run(2.0)
+    for jump in jumps:
+        world.ahead = jump
+        world.run(world.time + 1.5)
+    before = sum(world.permits)
+    world.run(world.time + 5.0)
+    assert sum(world.permits) - before >= 460
+    assert world.most <= 100

@@ -599,7 +599,9 @@ class Shared:
         if mine is not None:
             self._said_waiting = mine[1].waiting
         there = mine[0] if mine is not None else (reply.clock - reply.base) / 1e6
-        steady = self._bracket(before, after, there)
+        # A clock that went back stands still in the log; each call alone may find it too little to be a jump.
+        behind = there - (reply.clock - reply.base) / 1e6
+        steady = self._bracket(before, after, there) and behind <= _STEP
         guards = [base_guard(told.limit.period) for told in replica.ledger._told if told.limit.period]
         self._sigma = min(0.025, 0.6 * min(guards)) if guards else 1.0
         if reply.last - self._last_snapshot(reply) >= _SNAPSHOT_EVERY:
