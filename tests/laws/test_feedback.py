@@ -84,14 +84,14 @@ def test_a_limit_told_right_is_used_whole(
 @few(20)
 @given(period=st.sampled_from([1, 2, 10, 60]), headers=st.sampled_from(HEADERS), seed=SEEDS)
 def test_windows_that_are_not_the_clocks_are_found_out(period: float, headers: str, seed: int) -> None:
-    """Told windows of the clock, where the server begins its own at a first request: one volley is refused, or two (the
+    """Told windows of the clock, where the server begins its own at a first request: one volley is refused, seldom three (the
     first may look like a lower quota), none where a header gives the moment of a reset that tells the two apart. It comes
     in whole seconds: windows that begin within one of the clock's are not told apart by it."""
     limit = Limit(100, period, "fixed")
     run = client([limit], limit, "anchored", seed, items=600, headers=headers)
     run.late, run.delay = 0.0002, 0.0005
     course = run.run()
-    assert len(course.refused) <= 2 * run.workers + 4
+    assert len(course.refused) <= 3 * run.workers + 4
     assert len(course.served) == run.items
     begins = (run.begun + run.ledger.offset) % period
     if headers == "x" and period >= 10 and 1.1 < begins < period - 1.1:
