@@ -31,6 +31,7 @@ from typing import Any, Final
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from tests.clocks import VirtualLoop
+from tests.measures import jain, most_in
 
 from paceline.limits import Limit
 from paceline.signals import Signal
@@ -447,21 +448,6 @@ class Found:
     simulating: float
 
 
-def jain(parts: list[int]) -> float:
-    """Jain's index: 1 where all have the same, 1/n where one has all."""
-    return sum(parts) ** 2 / (len(parts) * sum(part * part for part in parts)) if any(parts) else 0.0
-
-
-def most_in(moments: list[float], period: float) -> int:
-    """The most moments in any window [t, t + period)."""
-    first = most = 0
-    for last, moment in enumerate(moments):
-        while moment - moments[first] >= period:
-            first += 1
-        most = max(most, last - first + 1)
-    return most
-
-
 def simulate(case: Case) -> Found:
     """Runs one fleet to its end."""
     exact = case.workers <= EXACT if case.exact is None else case.exact
@@ -474,11 +460,7 @@ def simulate(case: Case) -> Found:
         shared.Replica = real  # type: ignore[misc]
         fleet.store.over = fleet.dead_end.over = True
         # Who is cancelled may call the store a last time.
-        while tasks := asyncio.all_tasks(loop):
-            for task in tasks:
-                task.cancel()
-            loop.run_until_complete(asyncio.gather(*tasks, return_exceptions=True))
-        loop.close()
+        loop.end()
 
 
 HEAD: Final = (

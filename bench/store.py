@@ -29,6 +29,8 @@ from typing import TYPE_CHECKING, Any
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
+from tests.measures import jain, most_in
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -303,21 +305,6 @@ class Found:
     p50: float
     p99: float
     own_cpu: float
-
-
-def jain(parts: list[float]) -> float:
-    """Jain's index: 1 where all have the same, 1/n where one has all."""
-    return sum(parts) ** 2 / (len(parts) * sum(part * part for part in parts)) if any(parts) else 0.0
-
-
-def most_in(moments: list[float], period: float) -> int:
-    """The most moments in any window [t, t + period)."""
-    first = most = 0
-    for last, moment in enumerate(moments):
-        while moment - moments[first] >= period:
-            first += 1
-        most = max(most, last - first + 1)
-    return most
 
 
 def percentile(values: list[float], share: float) -> float:

@@ -59,6 +59,14 @@ class VirtualLoop(asyncio.SelectorEventLoop):
     def time(self) -> float:
         return self._jumping.time
 
+    def end(self) -> None:
+        """Cancels whatever is still under way, also what that begins, and closes the loop."""
+        while tasks := asyncio.all_tasks(self):
+            for task in tasks:
+                task.cancel()
+            self.run_until_complete(asyncio.gather(*tasks, return_exceptions=True))
+        self.close()
+
 
 class LoopClock:
     """The time of a VirtualLoop as a line's clock."""

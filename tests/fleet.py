@@ -25,6 +25,8 @@ from dataclasses import asdict, dataclass, field
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, Final
 
+from tests.measures import most_in
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -102,13 +104,7 @@ class Arrivals:
 
     def most(self, period: float, since: float = 0.0) -> int:
         """The most that came in within any period."""
-        moments = [at for at, _, _ in sorted(self.moments) if at >= since]
-        first = worst = 0
-        for last, moment in enumerate(moments):
-            while moment - moments[first] >= period:
-                first += 1
-            worst = max(worst, last - first + 1)
-        return worst
+        return most_in(sorted(at for at, _, _ in self.moments if at >= since), period)
 
     def between(self, start: float, end: float) -> int:
         """How many came in at moments in [start, end)."""

@@ -11,6 +11,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from tests.clocks import LoopClock, run_virtual
+from tests.measures import most_in
 
 from paceline.events import Event, Steered
 from paceline.limits import Limit
@@ -89,16 +90,6 @@ def virtual(limits: list[str], act: Callable[[Fleet], Awaitable[None]], **how: i
     return made
 
 
-def most(moments: list[float], period: float) -> int:
-    """The most within any time as long as a period."""
-    first = worst = 0
-    for last, moment in enumerate(moments):
-        while moment - moments[first] >= period:
-            first += 1
-        worst = max(worst, last - first + 1)
-    return worst
-
-
 def check(moments: list[float], limit: Limit, offset: float) -> None:
     """No server that enforces the limit would have refused any of them."""
     if limit.shape == "bucket":
@@ -112,7 +103,7 @@ def check(moments: list[float], limit: Limit, offset: float) -> None:
             windows[window] = windows.get(window, 0) + 1
         assert max(windows.values()) <= limit.quota
     else:
-        assert most(moments, limit.period) <= limit.quota
+        assert most_in(moments, limit.period) <= limit.quota
 
 
 @settings(max_examples=8, deadline=None, suppress_health_check=[HealthCheck.too_slow])
