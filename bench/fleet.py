@@ -239,6 +239,8 @@ class Common:
                 return books
         return self._chain.write()
 
+    of = classmethod(Replica.of.__func__)  # type: ignore[attr-defined] # by the `restore` and `apply` of this class
+
     @classmethod
     def restore(cls, text: str, replayed: int, offset: float) -> Common:
         assert isinstance(text, Books)

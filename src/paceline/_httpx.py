@@ -211,13 +211,7 @@ class Core(_Core):
                         except BaseException:
                             response.close()
                             raise
-                        elapsed = _clock() - began
-                        if permit.wrote is None:
-                            permit.sent()
-                        lane.served(permit, SERVED)
-                        response.elapsed = timedelta(seconds=elapsed)
-                        response._paceline = (0.0, elapsed, response.status_code, _epoch())
-                        return response
+                        return _served(response, lane, permit, began)
                     reply = self._answer(response, request, lane, permit, began)
                 except self.library.TransportError as error:
                     reply = self._fault_of(error, began, permit, answering)
@@ -368,13 +362,7 @@ class AsyncCore(_Core):
                         except BaseException:
                             await response.aclose()
                             raise
-                        elapsed = _clock() - began
-                        if permit.wrote is None:
-                            permit.sent()
-                        lane.served(permit, SERVED)
-                        response.elapsed = timedelta(seconds=elapsed)
-                        response._paceline = (0.0, elapsed, response.status_code, _epoch())
-                        return response
+                        return _served(response, lane, permit, began)
                     reply = await self._answer(response, request, lane, permit, began)
                 except self.library.TransportError as error:
                     reply = self._fault_of(error, began, permit, answering)
@@ -510,6 +498,17 @@ def _paced(kind: Any, is_async: bool) -> Any:
         return self._paceline.handle(request)
 
     return type(kind.__name__, (kind,), {"handle_async_request" if is_async else "handle_request": handle_request})
+
+
+def _served(response: Any, lane: Any, permit: Permit, began: float) -> Any:
+    """Ends an exchange whose first answer was read and says nothing of limits."""
+    elapsed = _clock() - began
+    if permit.wrote is None:
+        permit.sent()
+    lane.served(permit, SERVED)
+    response.elapsed = timedelta(seconds=elapsed)
+    response._paceline = (0.0, elapsed, response.status_code, _epoch())
+    return response
 
 
 # ---- the moment a request goes on the wire ------------------------------------------------------

@@ -19,7 +19,7 @@ from urllib.parse import unquote
 
 from .errors import InputError
 from .policy import read_limits
-from .stores import default_store, open_store, plain_name
+from .stores import in_full, open_store, plain_name
 from .stores.protocol import Entry, Message, Reply, StoreUnavailable
 from .stores.replica import AHEAD, FORMAT, SEAT_KEPT, Replica
 
@@ -35,7 +35,6 @@ _WHO: Final = "operator"  # one name for all, so that a store has not to remembe
 _TRIES: Final = 5
 _LONGEST_REASON: Final = 200
 _LONGEST_PAUSE: Final = 366 * 86_400.0
-_FORGOTTEN_AFTER: Final = 3600.0  # seconds, as workers have it
 _MOST_NAMED: Final = 5
 
 Origin = Literal["policy", "set", "learned"]
@@ -240,9 +239,7 @@ class Scopes:
         reply = self._store.call(scope, Message())
         if reply.kind == "none" or reply.snapshot is None:
             return None
-        replica = Replica.restore(reply.snapshot, reply.snapshot_at, reply.base / 1e6)
-        for entry in reply.entries:
-            replica.apply(entry)
+        replica = Replica.of(reply)
         now = max(replica.last, (reply.clock - reply.base) / 1e6)
         return _Books(reply, replica, now, reply.run_changed)
 
@@ -277,9 +274,9 @@ class Scopes:
             replayed = replica.replayed
             # Tried on this copy first: how long the store must remember it follows from what it comes to.
             replica.apply(Entry(replayed + 1, books.now, text))
-            longest = max((limit.period for limit in replica.ledger.limits), default=0.0)
-            keep = _FORGOTTEN_AFTER + max(2 * longest, replica.kept(books.now))
-            message = Message(reply.log, since=replayed, worker=_WHO, seq=seq, text=text, keep=keep)
+            message = Message(
+                reply.log, since=replayed, worker=_WHO, seq=seq, text=text, keep=replica.keep(books.now)
+            )
             try:
                 answer = self._store.call(scope, message)
             except StoreUnavailable:
@@ -297,13 +294,13 @@ class Scopes:
             scope,
             Message(
                 reply.log, worker=_WHO, snapshot=replica.snapshot(), snapshot_at=replica.replayed,
-                found=secrets.token_hex(8), base=reply.clock - int(books.now * 1e6), keep=_FORGOTTEN_AFTER + replica.kept(books.now),
+                found=secrets.token_hex(8), base=reply.clock - int(books.now * 1e6), keep=replica.keep(books.now),
             ),
         )  # fmt: skip
 
 
 def _open(url: str) -> Store:
-    named = default_store() if url == "sqlite:" else url
+    named = in_full(url)
     if named.lower().startswith("sqlite:///"):
         path = Path(unquote(named[len("sqlite:///") :]))
         if not path.exists():

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 from urllib.parse import unquote, urlsplit
 
 from ..errors import InputError
-from ..stores import plain_name
+from ..stores import DEFAULT_STORE, plain_name
 
 if TYPE_CHECKING:
     from ..jobs.spread import Crew
@@ -47,7 +47,7 @@ share sqlite:: name a Redis or Valkey server that all reach, like --store redis:
     scheme = store.partition(":")[0].lower()
     if scheme == "memory" and here and not given:
         print("paceline: the workers share their limits in the file of --store sqlite:", file=sys.stderr)
-        return "sqlite:"
+        return DEFAULT_STORE
     if scheme == "memory" and here:
         raise InputError("memory: is one process's own, and the workers are several: name a store that they share, like --store sqlite:")
     if not here and (scheme in ("memory", "sqlite", "unix") or _hosts_here(store)):

@@ -235,10 +235,10 @@ def _store(options: dict[str, Any]) -> str:
     url: str = options["store"]
     if url == "memory:":
         return url
-    from ..stores import default_store, open_store
+    from ..stores import in_full, open_store
     from ..stores.protocol import StoreUnavailable
 
-    named = default_store() if url == "sqlite:" else url
+    named = in_full(url)
     try:
         store = open_store(named)
         if store is not None:

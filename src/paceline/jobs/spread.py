@@ -304,13 +304,13 @@ class Spread:
         near = max(_NEAR, 4 * post.granted)
         most = near * _FARTHER if post.free and len(post.given) >= near else near
         given: list[Given] = []
-        weight = 0
+        weight, weight_open = 0, sum(each.weight for each in self._posts.values())
         while (
             not self.draining
             and len(post.given) < most
             and len(given) < _CHUNK
             and weight < _CHUNK_BYTES
-            and sum(each.weight for each in self._posts.values()) < _OPEN_BYTES
+            and weight_open + weight < _OPEN_BYTES
         ):
             item = self._next()
             if item is None:

@@ -15,7 +15,7 @@ from ..errors import InputError, MissingExtra
 if TYPE_CHECKING:
     from .protocol import Store
 
-__all__ = ["DEFAULT_STORE", "STORES", "default_store", "open_store", "plain_name"]
+__all__ = ["DEFAULT_STORE", "STORES", "default_store", "in_full", "open_store", "plain_name"]
 
 # What begins a store's URL, and where it is made: module, function or class, what it is given.
 STORES: Final = {
@@ -90,6 +90,15 @@ def plain_name(url: str) -> str:
     if not parts.scheme or not (place or parts.path):
         return url.partition("?")[0][:80]
     return f"{parts.scheme}://{place}{parts.path}"
+
+
+def in_full(url: str) -> str:
+    """A store's URL with `sqlite:` alone spelled out as this user's own file; others as they are.
+
+    >>> in_full("sqlite:///scopes.db")
+    'sqlite:///scopes.db'
+    """
+    return default_store() if url == DEFAULT_STORE else url
 
 
 def default_store(environ: Any = os.environ) -> str:

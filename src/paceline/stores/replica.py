@@ -28,7 +28,7 @@ from .codec import dump, load
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from .protocol import Entry
+    from .protocol import Entry, Reply
 
 __all__ = [
     "AHEAD", "FORMAT", "SEAT_KEPT", "Outcome", "Replica", "Seat", "Slot", "Steered", "signal_from_json", "signal_to_json",
@@ -40,6 +40,7 @@ _FARTHEST: Final = 5.0  # seconds ahead that a single slot may lie
 _NEAR: Final = 0.05  # seconds within which a slot that nobody took is anybody's
 _BY_NOW: Final = 0.01  # seconds by which a worker may take its slot for past before the store's clock says so
 SEAT_KEPT: Final = 30.0  # seconds without a call after which a worker is taken for gone, and its places come back
+_FORGOTTEN_AFTER: Final = 3600.0  # seconds that a store remembers a scope for at least
 _MOST_SLOTS: Final = 2000  # a call
 _MOST_SEATS: Final = 10_000
 _WORD_KEPT: Final = 30 * 86_400.0  # seconds that a word of people without an end is kept, after the last call of anyone
@@ -98,7 +99,7 @@ class Seat:
     before: float = 0.0
 
     def ahead(self, now: float) -> float:
-        """Permits of its slots that come after `now`."""
+        """Permits of its slots that come after `now`; those before are let go of."""
         held = self.held
         while held and held[0][1] <= now:
             del held[0]
@@ -207,6 +208,14 @@ class Replica:
         replica.replayed = replayed
         return replica
 
+    @classmethod
+    def of(cls, reply: Reply) -> Replica:
+        """The books as a store's answer tells them to one who knew nothing: its snapshot, and what followed."""
+        replica = cls.restore(reply.snapshot or "", reply.snapshot_at, reply.base / 1e6)
+        for entry in reply.entries:
+            replica.apply(entry)
+        return replica
+
     # ---- replaying ------------------------------------------------------------------------------
 
     def apply(self, entry: Entry) -> Outcome:
@@ -280,15 +289,22 @@ class Replica:
             begin = max(told.schedule.began(told.state, now), begin)
         gone = told.meter.since(begin, now)
         # Booked, and on the wire or about to be; who is idle since has nothing to report, until it comes again.
-        booked = sum(seat.unwritten for seat in self.seats.values() if seat.until >= begin)
-        return max(gone, min(gone + booked, told.limit.quota))
+        return max(gone, min(gone + self._under_way(begin), told.limit.quota))
 
-    def kept(self, now: float) -> float:
-        """Seconds that the store must remember what people told the scope, beside all else."""
+    def _under_way(self, since: float) -> float:
+        """Permits of slots that were not reported as written, of seats whose last slot is not before `since`."""
+        return sum(seat.unwritten for seat in self.seats.values() if seat.until >= since)
+
+    def keep(self, now: float, told: Sequence[Limit] = ()) -> float:
+        """Seconds that the store must remember the scope for: two periods of its limits (and of `told`), what people told
+        it, and an hour more."""
+        periods = 2 * max((limit.period for limit in (*self.ledger.limits, *told)), default=0.0)
         until = self.ledger._held_until
         if self.ordered is not None or until == inf:
-            return _WORD_KEPT
-        return max(0.0, until - now)
+            word = _WORD_KEPT
+        else:
+            word = until - now if until > now else 0.0
+        return _FORGOTTEN_AFTER + max(periods, word)
 
     # ---- operations -----------------------------------------------------------------------------
 
@@ -321,7 +337,7 @@ class Replica:
         because its worker has not heard of this, counts."""
         ledger, after = self.ledger, max(now, self.cursor)
         before = list(ledger._told)
-        booked = sum(seat.unwritten for seat in self.seats.values() if seat.until > now - AHEAD)
+        booked = self._under_way(now - AHEAD)
         ledger.update([Limit.parse(text) for text in texts], now)
         for told in ledger._told:
             if not told.limit.period or any(told.state is old.state for old in before):
@@ -352,7 +368,7 @@ class Replica:
         ledger._held_until, ledger._held_for = old._held_until, old._held_for
         ledger.update([Limit.parse(text) for text in self.policy], now)
         # Slots that others hold may still go before they hear of this.
-        booked = sum(seat.unwritten for seat in self.seats.values() if seat.until > now - AHEAD)
+        booked = self._under_way(now - AHEAD)
         if booked:
             ledger.charge(booked, max(now, self.cursor))
         self.ordered, self.paused, self.told = None, None, bool(self.policy)
@@ -419,57 +435,56 @@ class Replica:
             latest = least + 2 * max(parts, 1 / weight, *(1 / other.weight for other in rivals))
         else:
             self.virtual, latest = max(self.virtual, seat.virtual), inf
-        asked, given, burst = 0, 0.0, 0.0
+        given, burst = 0.0, 0.0
         slots, moment, same = outcome.slots, max(now + lead, self.cursor, self.not_before), self.cursor
         length = self.turn
-        for cost, count, tracked in (*groups, (1, more, 1)):
-            asked += int(count)
-            for _ in range(int(count)):
-                if outcome.next_at is not None or outcome.error is not None:
-                    break
-                until = farthest if seat.virtual < latest else near
-                if given >= room:
-                    # More than its part only of what may go at one moment, and of that half its share.
-                    until = min(until, same) if given < burst or not slots else -inf
-                try:
-                    at = self._first(moment, cost, until)
-                except CostAboveQuota as error:
-                    outcome.error = error
-                    break
-                if at > until:
-                    outcome.next_at, outcome.held_by = at, ledger.held_by or "pace"
-                    if near < at <= farthest and seat.virtual >= latest:
-                        behind = (seat.virtual - latest) * (together - weight) * pace
-                        outcome.next_at = max(at - _NEAR, now + min(behind, ahead / 2))
-                    break
-                moment = at
-                if not slots:
-                    same = at
-                    left = min((each.schedule.left(each.state, at) for each in ledger._told), default=inf)
-                    burst = _MOST_SLOTS if left == inf else ceil((left + 1) * weight / together / 2)
-                slots.append(Slot(at, cost))
-                permits = _plain(cost)
-                given += permits
-                seat.total += permits
-                seat.virtual += permits / weight
-                seat.went(at, permits, length)
-                # What the server has counted and we have not heard of yet is no use by others.
-                if tracked:
-                    ledger._unwritten += 1
-                    seat.unwritten += permits
-                else:
-                    self._meter(at, cost)
-                if tracked or any(not each.limit.period for each in ledger._told):
-                    seat.flying += 1
-                    ledger.in_flight += 1
-                if len(slots) >= _MOST_SLOTS:
-                    outcome.next_at, outcome.held_by = at, "pace"
+        asked = sum(int(count) for _, count, _ in groups)
+        wanted = ((cost, tracked) for cost, count, tracked in (*groups, (1, more, 1)) for _ in range(int(count)))
+        for cost, tracked in wanted:
+            until = farthest if seat.virtual < latest else near
+            if given >= room:
+                # More than its part only of what may go at one moment, and of that half its share.
+                until = min(until, same) if given < burst or not slots else -inf
+            try:
+                at = self._first(moment, cost, until)
+            except CostAboveQuota as error:
+                outcome.error = error
+                break
+            if at > until:
+                outcome.next_at, outcome.held_by = at, ledger.held_by or "pace"
+                if near < at <= farthest and seat.virtual >= latest:
+                    behind = (seat.virtual - latest) * (together - weight) * pace
+                    outcome.next_at = max(at - _NEAR, now + min(behind, ahead / 2))
+                break
+            moment = at
+            if not slots:
+                same = at
+                left = min((each.schedule.left(each.state, at) for each in ledger._told), default=inf)
+                burst = _MOST_SLOTS if left == inf else ceil((left + 1) * weight / together / 2)
+            slots.append(Slot(at, cost))
+            permits = _plain(cost)
+            given += permits
+            seat.total += permits
+            seat.virtual += permits / weight
+            seat.went(at, permits, length)
+            # What the server has counted and we have not heard of yet is no use by others.
+            if tracked:
+                ledger._unwritten += 1
+                seat.unwritten += permits
+            else:
+                self._meter(at, cost)
+            if tracked or any(not each.limit.period for each in ledger._told):
+                seat.flying += 1
+                ledger.in_flight += 1
+            if len(slots) >= _MOST_SLOTS:
+                outcome.next_at, outcome.held_by = at, "pace"
+                break
         if slots:
             self.cursor = seat.until = slots[-1].at
             seat.held.append([slots[0].at, slots[-1].at, given])
-        if asked - more <= len(slots):
+        if asked <= len(slots):
             outcome.next_at = None
-        seat.want = max(0, asked - more - sum(slot.at <= near for slot in slots))
+        seat.want = max(0, asked - sum(slot.at <= near for slot in slots))
 
     def _rivals(self, now: float, seat: Seat, weight: float, pace: float, ahead: float) -> list[Seat]:
         """The other seats that must wait for what they want, as long as they can be expected to ask again."""

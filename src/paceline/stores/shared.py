@@ -555,8 +555,8 @@ class Shared:
 
     def _keep(self) -> float:
         """Seconds that the store must remember the scope for."""
-        told = 0.0 if self.replica is None else self.replica.kept(self.replica.last)
-        return 3600.0 + max(told, 2 * max((limit.period for limit in (*self.limits, *self.told)), default=0.0))
+        replica = self.replica or Replica()
+        return replica.keep(replica.last, self.told)
 
     def _take_in(self, reply: Reply, before: float, after: float) -> bool:
         """Replays what came back; False: the clock jumped, and the log is to be begun anew."""
@@ -598,10 +598,10 @@ class Shared:
         self._seen_at = after
         if mine is not None:
             self._said_waiting = mine[1].waiting
-        there = mine[0] if mine is not None else (reply.clock - reply.base) / 1e6
+        clock = (reply.clock - reply.base) / 1e6
+        there = mine[0] if mine is not None else clock
         # A clock that went back stands still in the log; each call alone may find it too little to be a jump.
-        behind = there - (reply.clock - reply.base) / 1e6
-        steady = self._bracket(before, after, there) and behind <= _STEP
+        steady = self._bracket(before, after, there) and there - clock <= _STEP
         guards = [base_guard(told.limit.period) for told in replica.ledger._told if told.limit.period]
         self._sigma = min(0.025, 0.6 * min(guards)) if guards else 1.0
         if reply.last - self._last_snapshot(reply) >= _SNAPSHOT_EVERY:
@@ -744,13 +744,10 @@ class Shared:
         """Another log than the one known here holds now: takes it over, and tells it what it cannot know."""
         known, old_off, old_log = self.replica, self._off, self._log
         assert reply.snapshot is not None
-        replica = Replica.restore(reply.snapshot, reply.snapshot_at, reply.base / 1e6)
-        self.replica = replica
+        self.replica = replica = Replica.of(reply)
         self._log, self._base = reply.log, reply.base
         self._off, self._bracketed_at = 0.0, None
         self._bracket(before, after, (reply.clock - reply.base) / 1e6)
-        for entry in reply.entries:
-            replica.apply(entry)
         if known is not None and self._joined:
             covered = replica.lineage[1] if replica.lineage[0] == old_log else -1
             shift = old_off - self._off

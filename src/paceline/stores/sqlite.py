@@ -116,11 +116,10 @@ class SQLiteStore(Store):
                 f"the store {self.path} was written by a newer version of paceline (format {version}, this one reads "
                 f"{_VERSION}): use that version, or name another file, like sqlite:///other.db"
             )
-        if application not in (0, _APPLICATION):
-            raise InputError(f"{self.path} is another program's database: name another file, like sqlite:///paceline.db")
         filled = db.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
         # Before anything is written: WAL is noted in the file itself. Asked again: tables come together with the id.
-        if application == 0 and filled and db.execute("PRAGMA application_id").fetchone()[0] == 0:
+        foreign = application == 0 and filled and db.execute("PRAGMA application_id").fetchone()[0] == 0
+        if foreign or application not in (0, _APPLICATION):
             raise InputError(f"{self.path} is another program's database: name another file, like sqlite:///paceline.db")
         db.execute("PRAGMA journal_mode=WAL")
         db.execute("PRAGMA synchronous=NORMAL")
