@@ -45,7 +45,8 @@ class LimitReport:
     """One limit in force.
 
     used: permits that departed in the current period, over all workers: in the last one as long as the limit's, in the
-    present window for `fixed`, in flight for `concurrent`. left: how many could go before somebody has to wait.
+    present window for `fixed`, in flight for `concurrent`. left: of the quota, what no slot is booked for yet; a steady
+    pace makes callers wait while some is left.
     origin: told by the workers' policies, set by hand, or learned from the server's answers. full: the limit as it was
     told, while the server's headers or refusals keep `limit` below it. scale: the share of it used since refusals.
     """

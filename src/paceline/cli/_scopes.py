@@ -26,7 +26,10 @@ _ORIGINS: Final = {"policy": "policy", "set": "set by hand", "learned": "the ser
 def page(reports: Sequence[ScopeReport], store: str, colour: bool = False) -> str:
     """All scopes, one below the other, with the store named above."""
     if not reports:
-        return f"no scopes in {store}: nothing has been sent through it lately"
+        return (
+            f"no scopes in {store}: nothing has been sent through it lately; jobs are seen here that name it, "
+            "like paceline fetch --store sqlite:"
+        )
     scopes = f"{len(reports):,} scope{'' if len(reports) == 1 else 's'}"
     lines = [f"{scopes} in {store}, at {moment(reports[0].at, reports[0].at)}"]
     for report in reports[:_MOST_SCOPES]:

@@ -158,10 +158,10 @@ def _print_json(reports: list[ScopeReport]) -> None:
 
 
 def _page(scopes: Scopes | None, scope: str | None, url: str, colour: bool) -> str:
-    from ..stores import plain_name
+    from ..stores import in_full, plain_name
     from ._scopes import page
 
-    return page(_reports(scopes, scope), plain_name(url) if scopes is None else scopes.name, colour)
+    return page(_reports(scopes, scope), plain_name(in_full(url)) if scopes is None else scopes.name, colour)
 
 
 def _watch(scopes: Scopes | None, scope: str | None, every: float, machine: bool, url: str) -> None:
