@@ -301,10 +301,7 @@ class Core(_Core):
     def _read(self, response: Any, request: Any, lane: Lane, began: float) -> tuple[Any, bytes | None, bool]:
         """Headers; the body where it is wanted now; and whether it is still to be read under the permit."""
         headers = response.headers.raw
-        status = response.status_code
-        wants = lane.may_hide(
-            status, b"graphql" in request.url.raw_path, _names_of(response.headers)
-        ) and needs_body(status, headers, url=_text_of(request.url))
+        wants = _wants(response, request, lane)
         if whole.get():
             # Before the client does it, so that a body cut half-way can be asked for again.
             try:
@@ -456,10 +453,7 @@ class AsyncCore(_Core):
         self, response: Any, request: Any, lane: Lane, began: float
     ) -> tuple[Any, bytes | None, bool]:
         headers = response.headers.raw
-        status = response.status_code
-        wants = lane.may_hide(
-            status, b"graphql" in request.url.raw_path, _names_of(response.headers)
-        ) and needs_body(status, headers, url=_text_of(request.url))
+        wants = _wants(response, request, lane)
         if whole.get():
             try:
                 content = await response.aread()
@@ -584,6 +578,14 @@ class _AsyncTrace(_Trace):
 
 
 # ---- requests -----------------------------------------------------------------------------------
+
+
+def _wants(response: Any, request: Any, lane: Lane | AsyncLane) -> bool:
+    """Whether the body of an answer is to be read for what it may say of limits."""
+    headers, status = response.headers, response.status_code
+    return lane.may_hide(status, b"graphql" in request.url.raw_path, _names_of(headers)) and needs_body(
+        status, headers.raw, url=_text_of(request.url)
+    )
 
 
 def _names_of(headers: Any) -> Iterable[bytes]:

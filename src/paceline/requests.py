@@ -146,9 +146,7 @@ class Adapter(HTTPAdapter):
                 except BaseException:
                     permit.cancel()
                     raise
-                if isinstance(reply, Answer) and lane.serves(
-                    reply, getattr(reply.headers, "_store", reply.headers)
-                ):
+                if isinstance(reply, Answer) and lane.serves(reply, _names_of(reply.headers)):
                     lane.served(permit, SERVED)
                     response: requests.Response = reply.response
                     response._paceline = (0.0, reply.elapsed, reply.status, reply.now)  # type: ignore[attr-defined]
@@ -204,8 +202,7 @@ class Adapter(HTTPAdapter):
                 request, stream, timeout if left is None else _within(timeout, left), verify, cert, proxies
             )
             status, answered = response.status_code, response.headers
-            names = getattr(answered, "_store", answered)
-            wants = lane.may_hide(status, "graphql" in url, names) and needs_body(status, answered, url=url)
+            wants = lane.may_hide(status, "graphql" in url, _names_of(answered)) and needs_body(status, answered, url=url)
             content: bytes | None = None
             if not stream and not response.is_redirect:
                 # Before the session does it, so that a body cut half-way can be asked for again. What is broken about
@@ -306,6 +303,11 @@ def _telling_connection(connection: Any) -> Any:
 
     telling: Any = type(connection.__name__, (connection,), {"endheaders": endheaders})
     return telling
+
+
+def _names_of(headers: Any) -> Any:
+    """The names of headers; in lower case where requests has them so, without a step for each."""
+    return getattr(headers, "_store", headers)
 
 
 def _credential(headers: Any) -> str | None:
