@@ -531,13 +531,15 @@ class Ledger:
         return action
 
     def _unmoored(self, departed: float, now: float) -> str | None:
-        """Refused before anything was served in a window of the clock: the server's windows begin elsewhere."""
+        """Refused before anything was served in a window of the clock, or once more though less was sent: the server's
+        windows begin elsewhere."""
         if self._last_served == -inf:
             return None  # whoever was before us may have used it up
+        again = not self._tight.at_rest
         for entry in self._told:
             if isinstance(entry.schedule, Fixed) and entry.limit.zone is None:
                 began = entry.schedule.began(entry.state, departed)
-                if self._last_served < began and departed - began < entry.limit.period / 4:
+                if again or (self._last_served < began and departed - began < entry.limit.period / 4):
                     return self._unmoor(entry, now)
         return None
 

@@ -34,7 +34,7 @@ __all__ = [
     "AHEAD", "FORMAT", "SEAT_KEPT", "Outcome", "Replica", "Seat", "Slot", "Steered", "signal_from_json", "signal_to_json",
 ]  # fmt: skip
 
-FORMAT: Final = 3  # of entries and snapshots; to be raised with every change that makes a replay end otherwise
+FORMAT: Final = 4  # of entries and snapshots; to be raised with every change that makes a replay end otherwise
 AHEAD: Final = 0.4  # seconds that slots are booked ahead where calls are quick
 _FARTHEST: Final = 5.0  # seconds ahead that a single slot may lie
 _NEAR: Final = 0.05  # seconds within which a slot that nobody took is anybody's
