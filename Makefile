@@ -31,7 +31,7 @@ layers: $(VENV)/.dev ## imports point down only
 	@$(BIN)/lint-imports --no-logo > $(VENV)/layers.txt 2>&1 || { cat $(VENV)/layers.txt; exit 1; }
 
 check: $(VENV)/.dev $(VENV)/.mitmproxy ## all tests and the examples of all docstrings, with branch coverage
-	@$(BIN)/python -m pytest -q -n 3 --dist loadgroup --doctest-modules --cov --cov-report=term:skip-covered src tests
+	@$(BIN)/python -m pytest -q -n 2 --dist loadgroup --doctest-modules --cov --cov-report=term:skip-covered src tests
 
 docs: $(VENV)/.dev ## write the generated pages of docs/ anew, from the program
 	@$(BIN)/python docs/commands.py

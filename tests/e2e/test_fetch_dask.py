@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-pytestmark = pytest.mark.xdist_group("dask")  # what they share is started once
+pytestmark = pytest.mark.xdist_group("processes")  # many processes each: one after another, and what they share is started once
 
 CONCURRENCY = 12
 

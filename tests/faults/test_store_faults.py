@@ -27,7 +27,7 @@ from paceline import Policy
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-pytestmark = pytest.mark.xdist_group("store_faults")  # what they share is started once
+pytestmark = pytest.mark.xdist_group("processes")  # many processes each: one after another, and what they share is started once
 
 QUOTA, PERIOD = 100, 1.0
 PACE = 1.02 * PERIOD / QUOTA  # seconds a permit, the guard included

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-pytestmark = pytest.mark.xdist_group("store_moves")  # what they share is started once
+pytestmark = pytest.mark.xdist_group("processes")  # many processes each: one after another, and what they share is started once
 
 QUOTA, PACE, WORKERS = 100, 0.0102, 4
 
